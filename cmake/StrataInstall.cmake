@@ -1,0 +1,1 @@
+# install() and the package: written with the first public headers.
