@@ -5,14 +5,13 @@
 #include <string>
 
 #include "framework/base/version.hpp"
-#include "registry/builtin.hpp"
 
 namespace strata::tools {
 
 int run_doctor(int, char**) {
-  std::printf("strata    %s (%s)\nlibtorch  %s\n", std::string(version()).c_str(),
-              std::string(build_type()).c_str(), std::string(libtorch_version()).c_str());
-  std::printf("%s", at::get_parallel_info().empty() ? "" : at::show_config().c_str());
+  std::printf("strata    %s (%s)\nlibtorch  %s\n%s", std::string(version()).c_str(),
+              std::string(build_type()).c_str(), std::string(libtorch_version()).c_str(),
+              at::show_config().c_str());
   return 0;
 }
 
