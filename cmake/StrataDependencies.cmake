@@ -21,15 +21,14 @@ target_compile_definitions(strata_boost_dll INTERFACE BOOST_DLL_USE_STD_FS)
 
 function(strata_link_dependencies)
   target_link_libraries(strata_core
-    PUBLIC Threads::Threads
-    PRIVATE spdlog::spdlog fmt::fmt nlohmann_json::nlohmann_json
+    PUBLIC Threads::Threads fmt::fmt
+    PRIVATE spdlog::spdlog nlohmann_json::nlohmann_json
             $<BUILD_INTERFACE:strata_toml> $<BUILD_INTERFACE:strata_boost_dll>)
   target_compile_options(strata_core PRIVATE -Wconversion -Wno-sign-conversion)
 
-  # spdlog and fmt are PUBLIC to nobody: a file that logs goes through framework/base/log.hpp.
   target_link_libraries(strata
     PUBLIC strata_core LibTorch::torch_cpu LibTorch::c10
-    PRIVATE fmt::fmt nlohmann_json::nlohmann_json opencv_core opencv_imgproc opencv_imgcodecs)
+    PRIVATE nlohmann_json::nlohmann_json opencv_core opencv_imgproc opencv_imgcodecs)
 
   # The compiler's OpenMP pragmas and LibTorch's own loops must run on one pool: both ask for
   # libgomp.so.1, and the library that LibTorch ships is found first through the rpath. PUBLIC,
