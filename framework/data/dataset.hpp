@@ -1,0 +1,38 @@
+// Datasets list samples and read them; they do not augment.
+#pragma once
+
+#include "framework/data/sample.hpp"
+#include "registry/component.hpp"
+
+namespace strata {
+
+class STRATA_API Dataset {
+ public:
+  static constexpr const char* kind = "dataset";
+  struct Context {
+    LabelSpecs labels;
+    bool with_labels = true;  // false: prediction, label files are not looked for
+    std::int64_t dates = 1;   // images a sample that the model takes
+  };
+  struct Statics {
+    std::int64_t (*dates)(const void* options);  // images a sample gives
+  };
+  template <class Component, class Options>
+  static Statics statics() {
+    return {[](const void* options) {
+      return Component::dates_of(*static_cast<const Options*>(options));
+    }};
+  }
+  virtual ~Dataset();
+
+  /// Number of samples; the listing is done (and checked: missing pairs, empty folders) on
+  /// construction, which throws DataError.
+  virtual std::int64_t size() const = 0;
+  /// Decodes sample `index`. Thread-safe. Throws DataError naming the file and the cure: unreadable
+  /// or truncated file, sizes of pair or label that differ, label values out of range.
+  virtual Sample read(std::int64_t index) const = 0;
+  /// Name of a sample without reading it.
+  virtual std::string name(std::int64_t index) const = 0;
+};
+
+}  // namespace strata

@@ -1,0 +1,46 @@
+// Heads turn features into predictions of one declared target and know how to train them.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <string>
+
+#include "framework/model/batch.hpp"
+#include "framework/model/features.hpp"
+#include "framework/model/model.hpp"
+#include "registry/component.hpp"
+
+namespace strata {
+
+/// The interface. Dense heads derive from DenseHead (heads/dense_head.hpp).
+/// A head `H` with options `O` also has `static void check(const O&, const FeatureSpec&, const
+/// LabelSpecs&)`, which throws OptionError when it cannot be built for these.
+class STRATA_API Head : public torch::nn::Module {
+ public:
+  static constexpr const char* kind = "head";
+  struct Context {
+    FeatureSpec input;
+    LabelSpecs labels;
+    bool auxiliary = false;
+  };
+  struct Statics {
+    void (*check)(const void* options, const FeatureSpec& input, const LabelSpecs& labels);
+  };
+  template <class Component, class Options>
+  static Statics statics() {
+    return {[](const void* options, const FeatureSpec& input, const LabelSpecs& labels) {
+      Component::check(*static_cast<const Options*>(options), input, labels);
+    }};
+  }
+
+  /// Raw named tensors before any resizing ("logits": [N, C, h, w]).
+  virtual TensorMap forward(const DateFeatures& features) = 0;
+  /// Adds weighted terms, named "<slot>.<term>", and logged values.
+  virtual void loss(const TensorMap& raw, const Batch& batch, const std::string& slot,
+                    TrainContext& context, Losses& losses) = 0;
+  /// Adds results at `height` x `width`.
+  virtual void predict(const TensorMap& raw, std::int64_t height, std::int64_t width,
+                       Outputs& outputs) = 0;
+};
+
+}  // namespace strata

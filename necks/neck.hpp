@@ -1,0 +1,33 @@
+// Necks turn features into features: per date (FPN), or several dates into one (SiameseFusion).
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include "framework/model/features.hpp"
+#include "framework/model/spec.hpp"
+#include "registry/component.hpp"
+
+namespace strata {
+
+/// A neck `N` with options `O` also has `static FeatureSpec output(const O&, const FeatureSpec&)`.
+/// It throws OptionError when the features do not fit.
+class STRATA_API Neck : public torch::nn::Module {
+ public:
+  static constexpr const char* kind = "neck";
+  struct Context {
+    FeatureSpec input;
+  };
+  struct Statics {
+    FeatureSpec (*output)(const void* options, const FeatureSpec& input);
+  };
+  template <class Component, class Options>
+  static Statics statics() {
+    return {[](const void* options, const FeatureSpec& input) {
+      return Component::output(*static_cast<const Options*>(options), input);
+    }};
+  }
+
+  virtual DateFeatures forward(const DateFeatures& features) = 0;
+};
+
+}  // namespace strata
