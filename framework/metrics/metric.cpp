@@ -1,0 +1,7 @@
+#include "framework/metrics/metric.hpp"
+
+namespace strata {
+
+Metric::~Metric() = default;
+
+}  // namespace strata
