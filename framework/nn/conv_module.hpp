@@ -1,0 +1,55 @@
+// Convolution, normalisation, activation: the block that heads, necks and backbones are made of.
+#pragma once
+
+#include <torch/nn/modules/conv.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "framework/nn/activation.hpp"
+#include "framework/nn/norm.hpp"
+
+namespace strata::nn {
+
+struct ConvModuleOptions {
+  std::int64_t in_channels = 0;
+  std::int64_t out_channels = 0;
+  std::int64_t kernel = 1;
+  std::int64_t stride = 1;
+  std::optional<std::int64_t>
+      padding;  // left out: dilation * (kernel - 1) / 2, which keeps the size
+  std::int64_t dilation = 1;
+  std::int64_t groups = 1;
+  std::optional<bool> bias;  // left out: only when there is no normalisation
+  NormOptions norm;
+  Activation activation = Activation::relu();
+};
+
+/// mmcv's ConvModule: children `conv` and `bn` (or `gn`; none without normalisation). Convolution
+/// weights are drawn from Kaiming's normal distribution over fan-out, biases are zero.
+///   ConvModule({.in_channels = 64, .out_channels = 128, .kernel = 3, .norm = options.norm})
+class STRATA_API ConvModuleImpl final : public torch::nn::Module {
+ public:
+  explicit ConvModuleImpl(const ConvModuleOptions& options);
+  /// [N, in_channels, H, W] -> [N, out_channels, H', W']
+  at::Tensor forward(const at::Tensor& x);
+
+ private:
+  torch::nn::Conv2d conv_{nullptr};
+  Norm norm_;
+  Activation activation_;
+};
+
+/// Shared pointer to a ConvModuleImpl, as LibTorch's modules have it.
+class ConvModule : public torch::nn::ModuleHolder<ConvModuleImpl> {
+ public:
+  using torch::nn::ModuleHolder<ConvModuleImpl>::ModuleHolder;
+  explicit ConvModule(const ConvModuleOptions& options)
+      : ModuleHolder(std::make_shared<ConvModuleImpl>(options)) {}
+};
+
+/// Convolution, normalisation, activation over layers that a component holds under its own names.
+STRATA_API at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
+                                    const Activation& activation, const at::Tensor& x);
+
+}  // namespace strata::nn
