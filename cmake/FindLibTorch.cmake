@@ -1,12 +1,31 @@
 # Finds LibTorch as unpacked from the Python wheel, without find_package(Torch): that one stops when
 # there is no CUDA toolkit, and links libraries that a CPU run does not need.
 #
-# Searched in this order: LIBTORCH_ROOT (variable), STRATA_LIBTORCH (environment), the cache folder
-# that tools/setup fills, the torch package of an installed Python. Each is the folder that holds
-# include/ and lib/ (or its parent, when that has a torch/).
+# Searched in this order: LIBTORCH_ROOT (variable), STRATA_LIBTORCH (environment), what
+# tools/setup --libtorch noted in .cache/libtorch, the cache folder that tools/setup fills, the torch
+# package of an installed Python when it is the pinned version. Each is the folder that holds include/
+# and lib/ (or its parent, when that has a torch/).
 #
 # Gives LibTorch_VERSION, LIBTORCH_ROOT, and the targets LibTorch::c10, LibTorch::torch_cpu,
 # LibTorch::c10_cuda, LibTorch::torch_cuda (the latter two where the wheel is a CUDA build).
+# The version that the headers of `root` state, empty when it is no LibTorch.
+function(_libtorch_version root out)
+  set(version "")
+  foreach(header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
+    if(NOT version AND EXISTS "${root}/lib/libtorch_cpu.so" AND EXISTS "${root}/include/${header}")
+      file(READ "${root}/include/${header}" text)
+      set(parts "")
+      foreach(part MAJOR MINOR PATCH)
+        if(text MATCHES "#define TORCH_VERSION_${part} ([0-9]+)")
+          list(APPEND parts "${CMAKE_MATCH_1}")
+        endif()
+      endforeach()
+      list(JOIN parts "." version)
+    endif()
+  endforeach()
+  set(${out} "${version}" PARENT_SCOPE)
+endfunction()
+
 file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/libtorch.lock" _line REGEX "^version ")
 string(REGEX REPLACE "^version +" "" _pinned "${_line}")
 
@@ -16,6 +35,10 @@ if(LIBTORCH_ROOT)
 elseif(DEFINED ENV{STRATA_LIBTORCH})
   list(APPEND _candidates "$ENV{STRATA_LIBTORCH}")
 else()
+  if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/../.cache/libtorch")
+    file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/../.cache/libtorch" _noted LIMIT_COUNT 1)
+    list(APPEND _candidates "${_noted}")
+  endif()
   if(DEFINED ENV{XDG_CACHE_HOME})
     list(APPEND _candidates "$ENV{XDG_CACHE_HOME}/strata/libtorch-${_pinned}")
   else()
@@ -26,8 +49,11 @@ endif()
 set(_root "")
 foreach(_candidate IN LISTS _candidates)
   foreach(_try "${_candidate}" "${_candidate}/torch")
-    if(NOT _root AND EXISTS "${_try}/lib/libtorch_cpu.so" AND EXISTS "${_try}/include/ATen/ATen.h")
-      get_filename_component(_root "${_try}" REALPATH)
+    if(NOT _root)
+      _libtorch_version("${_try}" _found)
+      if(_found)
+        get_filename_component(_root "${_try}" REALPATH)
+      endif()
     endif()
   endforeach()
 endforeach()
@@ -38,8 +64,11 @@ if(NOT _root AND NOT LIBTORCH_ROOT AND NOT DEFINED ENV{STRATA_LIBTORCH})
     execute_process(
       COMMAND "${_python}" -c "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])"
       OUTPUT_VARIABLE _try OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE _failed)
-    if(NOT _failed AND EXISTS "${_try}/lib/libtorch_cpu.so" AND EXISTS "${_try}/include/ATen/ATen.h")
-      set(_root "${_try}")
+    if(NOT _failed)
+      _libtorch_version("${_try}" _found)
+      if(_found STREQUAL _pinned)
+        set(_root "${_try}")
+      endif()
     endif()
   endif()
 endif()
@@ -52,20 +81,7 @@ if(NOT _root)
     "-DLIBTORCH_ROOT=DIR (the folder that holds include/ and lib/).")
 endif()
 
-set(LibTorch_VERSION "")
-foreach(_header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)
-  if(NOT LibTorch_VERSION AND EXISTS "${_root}/include/${_header}")
-    file(READ "${_root}/include/${_header}" _text)
-    set(_parts "")
-    foreach(_part MAJOR MINOR PATCH)
-      if(_text MATCHES "#define TORCH_VERSION_${_part} ([0-9]+)")
-        list(APPEND _parts "${CMAKE_MATCH_1}")
-      endif()
-    endforeach()
-    list(JOIN _parts "." LibTorch_VERSION)
-  endif()
-endforeach()
-
+_libtorch_version("${_root}" LibTorch_VERSION)
 set(LIBTORCH_ROOT "${_root}" CACHE PATH "LibTorch: the folder that holds include/ and lib/" FORCE)
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(LibTorch
