@@ -1,0 +1,64 @@
+#include "framework/inference/pictures.hpp"
+
+#include <ATen/ATen.h>
+
+#include <array>
+
+namespace strata::inference {
+namespace {
+
+constexpr std::uint8_t kGrey = 128;
+
+// 256 colours by value; values without a class (ignored) are grey.
+at::Tensor lookup_table(const LabelSpec& label) {
+  at::Tensor table = at::full({256, 3}, kGrey, at::kByte);
+  auto* colours = table.mutable_data_ptr<std::uint8_t>();
+  for (std::size_t c = 0; c < label.palette.size() && c < 256; ++c) {
+    for (std::size_t k = 0; k < 3; ++k) {
+      colours[c * 3 + k] = static_cast<std::uint8_t>(label.palette[c][k]);
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
+at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label) {
+  return lookup_table(label)
+      .index_select(0, classes.reshape({-1}).to(at::kLong))
+      .reshape({classes.size(0), classes.size(1), 3});
+}
+
+at::Tensor overlay(const at::Tensor& image, const at::Tensor& classes, const LabelSpec& label,
+                   double opacity, bool clear_first) {
+  at::Tensor weight = at::full({classes.size(0), classes.size(1), 1}, opacity, at::kFloat);
+  at::Tensor clear = classes == label.ignore_index;
+  if (clear_first) clear = clear.logical_or(classes == 0);
+  weight = weight.masked_fill(clear.unsqueeze(2), 0.0);
+  const at::Tensor colours = colourise(classes, label).to(at::kFloat);
+  return at::lerp(image.to(at::kFloat), colours, weight).round().clamp(0, 255).to(at::kByte);
+}
+
+at::Tensor compare(const at::Tensor& prediction, const at::Tensor& truth,
+                   std::int64_t ignore_index) {
+  constexpr std::array<std::array<std::uint8_t, 3>, 5> kColours{
+      {{0, 0, 0}, {255, 60, 60}, {60, 110, 255}, {255, 255, 255}, {kGrey, kGrey, kGrey}}};
+  at::Tensor table = at::empty({5, 3}, at::kByte);
+  for (int i = 0; i < 5; ++i) {
+    for (int k = 0; k < 3; ++k) table.mutable_data_ptr<std::uint8_t>()[i * 3 + k] = kColours[i][k];
+  }
+  at::Tensor index = (prediction > 0).to(at::kLong) + 2 * (truth > 0).to(at::kLong);
+  index = index.masked_fill(truth == ignore_index, 4);
+  return table.index_select(0, index.reshape({-1})).reshape({truth.size(0), truth.size(1), 3});
+}
+
+at::Tensor side_by_side(const std::vector<at::Tensor>& pictures, std::int64_t gap) {
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& picture : pictures) {
+    if (!parts.empty()) parts.push_back(at::full({picture.size(0), gap, 3}, 255, at::kByte));
+    parts.push_back(picture);
+  }
+  return at::cat(parts, 1);
+}
+
+}  // namespace strata::inference

@@ -1,0 +1,28 @@
+// Pictures of label maps and predictions. All are [H, W, 3] uint8 RGB.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "framework/base/export.hpp"
+#include "framework/model/spec.hpp"
+
+namespace strata::inference {
+
+/// Classes [H, W] (int64 or uint8) in the colours of the label's palette; ignored pixels are grey.
+STRATA_API at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label);
+
+/// `image` with the colours laid over it; class 0 stays clear when the label has a background
+/// (`clear_first`).
+STRATA_API at::Tensor overlay(const at::Tensor& image, const at::Tensor& classes,
+                              const LabelSpec& label, double opacity = 0.5,
+                              bool clear_first = false);
+
+/// Prediction against truth of a two-class label: hits white, false alarms red, misses blue,
+/// ignored grey.
+STRATA_API at::Tensor compare(const at::Tensor& prediction, const at::Tensor& truth,
+                              std::int64_t ignore_index);
+
+/// Pictures of one height side by side with a white gap.
+STRATA_API at::Tensor side_by_side(const std::vector<at::Tensor>& pictures, std::int64_t gap = 4);
+
+}  // namespace strata::inference

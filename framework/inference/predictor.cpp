@@ -1,0 +1,62 @@
+#include "framework/inference/predictor.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+namespace strata::inference {
+
+Batch to_device(const Batch& batch, c10::Device device, bool channels_last) {
+  Batch moved = batch;
+  const auto format =
+      channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  for (at::Tensor& images : moved.images) {
+    images = images.to(device, images.scalar_type(), /*non_blocking=*/true).contiguous(format);
+  }
+  for (auto& [name, target] : moved.targets) target.data = target.data.to(device, true);
+  return moved;
+}
+
+Predictor::Predictor(std::shared_ptr<Model> model, c10::Device device, bool channels_last)
+    : model_(std::move(model)), device_(device), channels_last_(channels_last) {
+  model_->to(device_);
+  model_->eval();
+  if (!channels_last_) return;
+  at::NoGradGuard no_grad;
+  for (at::Tensor& parameter : model_->parameters()) {
+    if (parameter.dim() == 4) {
+      parameter.set_data(parameter.contiguous(at::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+Outputs Predictor::operator()(const Batch& batch) const {
+  c10::InferenceMode guard;
+  return model_->predict(to_device(batch, device_, channels_last_));
+}
+
+Outputs restore(const Outputs& outputs, const Batch& batch, std::int64_t n) {
+  const SampleMeta& meta = batch.meta.at(n);
+  Outputs restored;
+  for (const auto& [name, output] : outputs) {
+    Output one = output;
+    const bool is_label = output.kind == Output::Kind::label;
+    at::Tensor maps = output.data.narrow(0, n, 1);
+    const std::int64_t vertical = is_label ? 1 : 2;
+    maps = maps.narrow(vertical, 0, meta.height).narrow(vertical + 1, 0, meta.width);
+    const std::int64_t height = meta.original_height, width = meta.original_width;
+    if (height != meta.height || width != meta.width) {
+      const std::array<std::int64_t, 2> size{height, width};
+      if (is_label) {
+        // uint8 has a nearest kernel, int64 has none.
+        maps = at::upsample_nearest2d(maps.unsqueeze(1).to(at::kByte), size).squeeze(1).to(at::kLong);
+      } else {
+        maps = at::upsample_bilinear2d(maps, size, /*align_corners=*/false);
+      }
+    }
+    one.data = maps;
+    restored.emplace_back(name, std::move(one));
+  }
+  return restored;
+}
+
+}  // namespace strata::inference
