@@ -37,6 +37,7 @@ struct SplitSets {
 
 struct DataOptions {
   config::Named<LabelSpec> labels;
+  std::int64_t channels = 3;
   std::optional<SplitOptions> train;
   SplitSets val, test;
   static auto fields();
@@ -80,6 +81,7 @@ inline auto DataOptions::fields() {
   using config::field;
   return std::tuple{
       field("labels", &DataOptions::labels, "targets: [data.labels.NAME] with classes").required(),
+      field("channels", &DataOptions::channels, "channels of an image").at_least(1),
       field("train", &DataOptions::train, "training samples"),
       field("val", &DataOptions::val, "validation samples; several sets as [data.val.NAME]"),
       field("test", &DataOptions::test, "test samples; several sets as [data.test.NAME]")};

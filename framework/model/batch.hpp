@@ -32,6 +32,7 @@ struct Batch {
   std::vector<at::Tensor> images;         // one N×C×H×W tensor a date, uint8 (0..255) or float
   std::map<std::string, Target> targets;  // by label name; empty at prediction
   std::vector<SampleMeta> meta;           // N entries
+  bool preprocessed = false;              // float images that the model must not normalise again
 
   std::int64_t size() const { return images.empty() ? 0 : images.front().size(0); }
   std::int64_t height() const { return images.front().size(2); }

@@ -1,0 +1,94 @@
+#include "framework/engine/experiment.hpp"
+
+#include <filesystem>
+
+#include "framework/base/log.hpp"
+#include "registry/plugin_loader.hpp"
+
+namespace strata {
+namespace {
+
+/// Plugins come first: their components must be known when the rest is bound.
+void load_plugins(const config::Document& document, Registry& registry,
+                  std::vector<Problem>& problems) {
+  const config::Value* list = document.root.at("plugins");
+  if (list == nullptr) return;
+  std::vector<config::Path> paths;
+  config::Binder binder(registry);
+  binder.inside("plugins", [&] {
+    config::Codec<std::vector<config::Path>>::parse(*list, paths, binder, {.one_or_many = true});
+  });
+  // A badly typed list is reported once, by the binding of the whole.
+  if (!binder.problems.empty()) return;
+  const config::Array* array = list->as_array();
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    try {
+      load_plugin(paths[i].resolved, registry);
+    } catch (const PluginError& error) {
+      problems.push_back({array != nullptr ? (*array)[i].origin : list->origin,
+                          "plugins." + std::to_string(i), error.what()});
+    }
+  }
+}
+
+void check_dates(const Slot<Dataset>& dataset, std::int64_t dates, std::vector<Problem>& problems) {
+  if (!dataset) return;
+  const std::int64_t given = dataset.ask(&Dataset::Statics::dates);
+  if (given == dates) return;
+  problems.push_back(dataset.problem(
+      "type", "gives " + std::to_string(given) + (given == 1 ? " image" : " images") +
+                  " a sample, the model takes " + std::to_string(dates)));
+}
+
+/// What binding alone cannot see: labels, shapes through the model, images a sample.
+void check(Experiment& experiment, std::vector<Problem>& problems) {
+  try {
+    experiment.labels = LabelSpecs(experiment.data.labels);
+  } catch (const OptionError& error) {
+    const std::string path = "data.labels." + error.key();
+    const config::Value* at = experiment.document.root.at(path);
+    problems.push_back({at == nullptr ? Origin{} : at->origin, path, error.what()});
+    return;
+  }
+  if (!experiment.model) return;
+  try {
+    experiment.model.ask(&Segmentor::Statics::check, experiment.model_context());
+  } catch (const ConfigError& error) {
+    problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+  }
+  const std::int64_t dates = experiment.model.ask(&Segmentor::Statics::dates);
+  if (experiment.data.train) check_dates(experiment.data.train->dataset, dates, problems);
+  for (const auto* splits : {&experiment.data.val, &experiment.data.test}) {
+    for (const auto& [name, split] : splits->sets) check_dates(split.dataset, dates, problems);
+  }
+}
+
+}  // namespace
+
+Experiment bind_experiment(config::Document document, const std::string& name,
+                           Registry& registry) {
+  std::vector<Problem> problems = document.problems;
+  load_plugins(document, registry, problems);
+
+  Experiment experiment;
+  config::Binder binder(registry);
+  binder.bind(config::schema_of<Experiment>(), &experiment, document.root);
+  problems.insert(problems.end(), binder.problems.begin(), binder.problems.end());
+  document.warnings.insert(document.warnings.end(), binder.warnings.begin(),
+                           binder.warnings.end());
+  experiment.name = name;
+  experiment.document = std::move(document);
+  // Shapes of a model whose keys are wrong would only repeat the mistake in other words.
+  if (problems.empty()) check(experiment, problems);
+  config::throw_if_any(std::move(problems));
+  for (const Problem& warning : experiment.document.warnings) log::warning("{}", warning.str());
+  return experiment;
+}
+
+Experiment load_experiment(const std::string& path, const std::vector<std::string>& overrides,
+                           Registry& registry) {
+  return bind_experiment(config::load(path, overrides),
+                         std::filesystem::path(path).stem().string(), registry);
+}
+
+}  // namespace strata

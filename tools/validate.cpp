@@ -1,0 +1,58 @@
+// validate: everything that can be known of configs without computing: keys, types, references,
+// roles, shapes; with --data also files and label values.
+#include <cstdio>
+
+#include "framework/engine/experiment.hpp"
+#include "registry/builtin.hpp"
+#include "tools/common.hpp"
+
+namespace strata::tools {
+namespace {
+
+// Reads every sample of a split once; a DataError names the file.
+void read_all(const char* split, const SplitOptions& options, const Dataset::Context& context) {
+  const auto dataset = options.dataset.build(context);
+  for (std::int64_t i = 0; i < dataset->size(); ++i) dataset->read(i);
+  std::printf("  %s: %lld samples read\n", split, static_cast<long long>(dataset->size()));
+}
+
+void check_data(const Experiment& experiment) {
+  const Dataset::Context context{experiment.labels, true,
+                                 experiment.model.ask(&Segmentor::Statics::dates)};
+  if (experiment.data.train) read_all("train", *experiment.data.train, context);
+  for (const auto& [name, split] : experiment.data.val.sets) read_all("val", split, context);
+  for (const auto& [name, split] : experiment.data.test.sets) read_all("test", split, context);
+}
+
+}  // namespace
+
+int run_validate(int argc, char** argv) {
+  CLI::App app("Checks configs before anything is computed.", "validate");
+  std::vector<std::string> configs, overrides;
+  bool data = false;
+  app.add_option("config", configs, "TOML configs")->required()->type_name("CONFIG");
+  app.add_option("--set", overrides, "override a key")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_flag("--data", data, "also read every sample: files, sizes, label values");
+  return run_tool(app, argc, argv, [&] {
+    int status = kOk;
+    for (const std::string& path : configs) {
+      try {
+        Registry registry;
+        register_builtin_components(registry);
+        const Experiment experiment = load_experiment(path, overrides, registry);
+        if (data) check_data(experiment);
+        std::printf("%s: valid\n", path.c_str());
+      } catch (const UserError& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        status = kUserError;
+      }
+    }
+    return status;
+  });
+}
+
+}  // namespace strata::tools
