@@ -101,11 +101,12 @@ void run(const Arguments& arguments) {
   if (batch.targets.empty() || !train) {
     out.attach(*model);
     at::NoGradGuard no_grad;
-    for (const auto& [name, output] : model->predict(batch)) out.put("out." + name, output.data);
     for (const auto& [name, output] : model->predict(batch)) {
-      if (output.kind != Output::Kind::value) {
-        out.put(name == "logits" ? "out.label" : "out." + name + ".label", labels(output));
-      }
+      out.put("out." + name, output.data);
+      // "logits" -> "label", "change.logits" -> "change.label".
+      const std::size_t dot = name.rfind('.');
+      const std::string prefix = dot == std::string::npos ? "" : name.substr(0, dot + 1);
+      if (output.kind != Output::Kind::value) out.put("out." + prefix + "label", labels(output));
     }
     model->attach_probe(nullptr);
   }
