@@ -6,7 +6,7 @@ find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(Boost 1.74 REQUIRED)
 find_package(tomlplusplus REQUIRED)
-find_package(OpenCV 4 REQUIRED COMPONENTS core imgproc imgcodecs)
+find_package(OpenCVImages 4 REQUIRED)
 
 add_library(strata_toml INTERFACE)
 find_library(STRATA_TOMLPLUSPLUS_LIBRARY tomlplusplus REQUIRED)
