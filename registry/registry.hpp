@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,8 +45,7 @@ class STRATA_API Registry final : public config::ComponentCatalog {
   /// Registers `Component`, built as `Component(Options, const Interface::Context&)`.
   /// Throws std::logic_error naming both origins when the name is taken.
   template <class Interface, class Component, class Options>
-  void add(const std::string& name, const std::string& doc,
-           std::vector<std::string> aliases = {}) {
+  void add(const std::string& name, const std::string& doc, std::vector<std::string> aliases = {}) {
     auto entry = std::make_unique<ComponentEntry>();
     entry->kind = Interface::kind;
     entry->name = name;
@@ -74,12 +74,15 @@ class STRATA_API Registry final : public config::ComponentCatalog {
 
   const ComponentEntry* find(const std::string& kind, const std::string& name) const override;
   std::string explain_missing(const std::string& kind, const std::string& name) const override;
-  std::vector<std::string> kinds() const;
-  /// Sorted names of a kind.
-  std::vector<std::string> names(const std::string& kind) const;
+  std::vector<std::string> kinds() const override;
+  std::vector<std::string> names(const std::string& kind) const override;
+  /// Plugins whose components are here already, by what identifies a loaded one.
+  bool has_plugin(const void* plugin) const { return plugins_.contains(plugin); }
+  void remember_plugin(const void* plugin) { plugins_.insert(plugin); }
 
  private:
   std::map<std::string, std::map<std::string, std::unique_ptr<ComponentEntry>>> entries_;
+  std::set<const void*> plugins_;
   std::string origin_ = "built-in";
 };
 
@@ -121,7 +124,9 @@ struct Codec<Slot<Interface>> {
   static void parse(const Value& value, Slot<Interface>& out, Binder& binder, const Constraints&) {
     binder.bind_slot(Interface::kind, out, value);
   }
-  static Value dump(const Slot<Interface>& slot) { return slot ? dump_slot(slot) : Value{}; }
+  static Value dump(const Slot<Interface>& slot, bool full) {
+    return slot ? dump_slot(slot, full) : Value{};
+  }
 };
 
 }  // namespace strata::config

@@ -6,7 +6,8 @@
 //     int64_t num_convs = 2;
 //     static auto fields() {
 //       using strata::config::field;
-//       return std::tuple{field("num_convs", &FcnHeadOptions::num_convs, "3x3 blocks").at_least(0)};
+//       return std::tuple{field("num_convs", &FcnHeadOptions::num_convs, "3x3
+//       blocks").at_least(0)};
 //     }
 //   };
 //
@@ -17,6 +18,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,23 +51,28 @@ class Binder;
 struct TypeInfo {
   enum class Kind { any, boolean, integer, number, string, path, array, named, table, component };
   Kind kind = Kind::any;
-  std::shared_ptr<TypeInfo> element{};        // of array and named
-  const Schema& (*nested)() = nullptr;        // of table: lazily, so that structs may nest
-  std::string component{};                    // kind name ("head"), of component
-  bool nullable = false;                      // std::optional
+  std::shared_ptr<TypeInfo> element{};  // of array and named
+  const Schema& (*nested)() = nullptr;  // of table: lazily, so that structs may nest
+  std::string component{};              // kind name ("head"), of component
+  bool nullable = false;                // std::optional
+  bool or_named = false;                // or a table of named ones
 };
 
-/// Bounds on a value; each applies to the elements when the field is an array.
-struct Constraints {
+/// Bounds on a value; bounds and choices apply to the elements when the field is an array.
+struct STRATA_API Constraints {
+  /// The same without what is said of the array itself.
+  Constraints of_element() const;
+
   std::optional<double> minimum, maximum;
   bool exclusive_minimum = false, exclusive_maximum = false;
-  std::vector<std::string> choices;       // for strings
-  std::optional<std::size_t> size;        // array length
-  std::optional<std::size_t> min_size;    // array length at least
-  bool one_or_many = false;               // a lone element stands for an array of one
+  std::vector<std::string> choices;     // for strings
+  std::vector<std::int64_t> numbers;    // for integers
+  std::optional<std::size_t> size;      // array length
+  std::optional<std::size_t> min_size;  // array length at least
+  bool one_or_many = false;             // a lone element stands for an array of one
 };
 
-struct Field {
+struct STRATA_API Field {
   std::string key;
   std::string doc;
   TypeInfo type;
@@ -74,11 +81,13 @@ struct Field {
   std::vector<std::string> aliases;  // old names, accepted with a warning that gives the new one
   std::string deprecated;            // advice; non-empty: the key is accepted with a warning
   std::function<void(void* object, const Value& value, Binder& binder)> parse;
-  std::function<Value(const void* object)> dump;  // null Value: not set
+  /// Null Value: not set. With `base`, another object of the same options, nested tables leave out
+  /// what is the same there; without, every default is written.
+  std::function<Value(const void* object, const void* base)> dump;
 };
 
 /// The fields of one options struct.
-struct Schema {
+struct STRATA_API Schema {
   std::vector<Field> fields;
   std::string shorthand;  // key that a bare (non-table) value stands for, "" for none
   std::function<std::shared_ptr<void>()> make;  // a default-constructed object
@@ -103,6 +112,9 @@ class STRATA_API ComponentCatalog {
   virtual const ComponentType* find(const std::string& kind, const std::string& name) const = 0;
   /// "no backbone named "x"; did you mean …", or that the name is of another kind.
   virtual std::string explain_missing(const std::string& kind, const std::string& name) const = 0;
+  /// Every kind that has components, sorted; the sorted names of one kind.
+  virtual std::vector<std::string> kinds() const = 0;
+  virtual std::vector<std::string> names(const std::string& kind) const = 0;
 };
 
 /// A component chosen by a config and bound to its options, not built yet.
@@ -126,6 +138,9 @@ class STRATA_API Binder {
   const std::string& path() const { return path_; }
   void error(const Origin& where, std::string what);
   void warning(const Origin& where, std::string what);
+  /// `what, got <value>` and then `cure` ("; did you mean …"), at the value. Silent when a problem
+  /// with the value was reported before (a dead reference).
+  void reject(const Value& value, const std::string& what, const std::string& cure = "");
   std::vector<Problem> problems;
   std::vector<Problem> warnings;
 
@@ -153,8 +168,10 @@ class STRATA_API Binder {
   std::string path_;
 };
 
-/// The table that binding `object` again gives the same object; full: with every default.
+/// The table from which binding gives the same object again; full: with every default.
 STRATA_API Value dump_object(const Schema& schema, const void* object, bool full = true);
+/// Only the keys whose value differs from that in `base`; all keys when `base` is null.
+STRATA_API Value dump_against(const Schema& schema, const void* object, const void* base);
 STRATA_API Value dump_slot(const AnySlot& slot, bool full = true);
 
 // ---------------------------------------------------------------------------------------------
@@ -164,7 +181,9 @@ template <class Options>
 const Schema& schema_of();
 
 template <class T>
-concept HasFields = requires { T::fields(); };
+concept HasFields = requires {
+  T::fields();
+};
 
 template <class T, class = void>
 struct Codec;
@@ -177,7 +196,7 @@ struct ScalarCodec {
   static void parse(const Value& value, T& out, Binder& binder, const Constraints& constraints) {
     binder.read(value, out, constraints);
   }
-  static Value dump(const T& value) { return Value{Value::Data(value)}; }
+  static Value dump(const T& value, bool) { return Value{Value::Data(value)}; }
 };
 
 }  // namespace detail
@@ -191,20 +210,23 @@ struct Codec<double> : detail::ScalarCodec<double, TypeInfo::Kind::number> {};
 template <>
 struct Codec<std::string> : detail::ScalarCodec<std::string, TypeInfo::Kind::string> {};
 
+/// As an absolute path: it means the same place wherever the dump is read.
+STRATA_API Value dump_path(const Path& path);
+
 template <>
 struct Codec<Path> {
   static TypeInfo type() { return {.kind = TypeInfo::Kind::path}; }
   static void parse(const Value& value, Path& out, Binder& binder, const Constraints& c) {
     binder.read(value, out, c);
   }
-  static Value dump(const Path& path) { return Value{Value::Data(path.resolved)}; }
+  static Value dump(const Path& path, bool) { return dump_path(path); }
 };
 
 template <>
 struct Codec<Value> {
   static TypeInfo type() { return {.kind = TypeInfo::Kind::any}; }
   static void parse(const Value& value, Value& out, Binder&, const Constraints&) { out = value; }
-  static Value dump(const Value& value) { return value; }
+  static Value dump(const Value& value, bool) { return value; }
 };
 
 template <class T>
@@ -213,7 +235,7 @@ struct Codec<T, std::enable_if_t<HasFields<T>>> {
   static void parse(const Value& value, T& out, Binder& binder, const Constraints&) {
     binder.bind(schema_of<T>(), &out, value);
   }
-  static Value dump(const T& value) { return dump_object(schema_of<T>(), &value); }
+  static Value dump(const T& value, bool full) { return dump_object(schema_of<T>(), &value, full); }
 };
 
 template <class T>
@@ -228,8 +250,8 @@ struct Codec<std::optional<T>> {
     out.emplace();
     Codec<T>::parse(value, *out, binder, constraints);
   }
-  static Value dump(const std::optional<T>& value) {
-    return value ? Codec<T>::dump(*value) : Value{};
+  static Value dump(const std::optional<T>& value, bool full) {
+    return value ? Codec<T>::dump(*value, full) : Value{};
   }
 };
 
@@ -246,14 +268,14 @@ struct Codec<std::vector<T>> {
     for (std::size_t i = 0; i < elements->size(); ++i) {
       T element{};
       binder.inside(std::to_string(i), [&] {
-        Codec<T>::parse(*(*elements)[i], element, binder, constraints);
+        Codec<T>::parse(*(*elements)[i], element, binder, constraints.of_element());
       });
       out.push_back(std::move(element));
     }
   }
-  static Value dump(const std::vector<T>& values) {
+  static Value dump(const std::vector<T>& values, bool full) {
     Array array;
-    for (const T& value : values) array.push_back(Codec<T>::dump(value));
+    for (const T& value : values) array.push_back(Codec<T>::dump(value, full));
     return Value{std::move(array)};
   }
 };
@@ -270,14 +292,13 @@ struct Codec<Named<T>> {
     out.clear();
     for (const Entry& entry : table->entries()) {
       T element{};
-      binder.inside(entry.key,
-                    [&] { Codec<T>::parse(entry.value, element, binder, constraints); });
+      binder.inside(entry.key, [&] { Codec<T>::parse(entry.value, element, binder, constraints); });
       out.emplace_back(entry.key, std::move(element));
     }
   }
-  static Value dump(const Named<T>& values) {
+  static Value dump(const Named<T>& values, bool full) {
     Table table;
-    for (const auto& [key, value] : values) table.set(key, Codec<T>::dump(value));
+    for (const auto& [key, value] : values) table.set(key, Codec<T>::dump(value, full));
     return Value{std::move(table)};
   }
 };
@@ -295,9 +316,18 @@ struct FieldBuilder {
   std::vector<std::string> old_names{};
   std::string advice{};
 
-  FieldBuilder required() && { is_required = true; return std::move(*this); }
-  FieldBuilder at_least(double bound) && { constraints.minimum = bound; return std::move(*this); }
-  FieldBuilder at_most(double bound) && { constraints.maximum = bound; return std::move(*this); }
+  FieldBuilder required() && {
+    is_required = true;
+    return std::move(*this);
+  }
+  FieldBuilder at_least(double bound) && {
+    constraints.minimum = bound;
+    return std::move(*this);
+  }
+  FieldBuilder at_most(double bound) && {
+    constraints.maximum = bound;
+    return std::move(*this);
+  }
   FieldBuilder above(double bound) && {
     constraints.minimum = bound;
     constraints.exclusive_minimum = true;
@@ -312,14 +342,30 @@ struct FieldBuilder {
     constraints.choices = std::move(names);
     return std::move(*this);
   }
-  FieldBuilder size(std::size_t n) && { constraints.size = n; return std::move(*this); }
-  FieldBuilder not_empty() && { constraints.min_size = 1; return std::move(*this); }
-  FieldBuilder one_or_many() && { constraints.one_or_many = true; return std::move(*this); }
+  FieldBuilder one_of(std::initializer_list<std::int64_t> values) && {
+    constraints.numbers = values;
+    return std::move(*this);
+  }
+  FieldBuilder size(std::size_t n) && {
+    constraints.size = n;
+    return std::move(*this);
+  }
+  FieldBuilder not_empty() && {
+    constraints.min_size = 1;
+    return std::move(*this);
+  }
+  FieldBuilder one_or_many() && {
+    constraints.one_or_many = true;
+    return std::move(*this);
+  }
   FieldBuilder alias(std::string old_name) && {
     old_names.push_back(std::move(old_name));
     return std::move(*this);
   }
-  FieldBuilder deprecated(std::string use) && { advice = std::move(use); return std::move(*this); }
+  FieldBuilder deprecated(std::string use) && {
+    advice = std::move(use);
+    return std::move(*this);
+  }
 };
 
 template <class Options, class T>
@@ -349,8 +395,14 @@ Field erase(FieldBuilder<Owner, T> builder) {
                     void* object, const Value& value, Binder& binder) {
     Codec<T>::parse(value, static_cast<Options*>(object)->*member, binder, constraints);
   };
-  field.dump = [member = builder.member](const void* object) {
-    return Codec<T>::dump(static_cast<const Options*>(object)->*member);
+  field.dump = [member = builder.member](const void* object, const void* base) {
+    const T& value = static_cast<const Options*>(object)->*member;
+    if constexpr (HasFields<T>) {
+      const T* twin = base == nullptr ? nullptr : &(static_cast<const Options*>(base)->*member);
+      return dump_against(schema_of<T>(), &value, twin);
+    } else {
+      return Codec<T>::dump(value, base == nullptr);
+    }
   };
   return field;
 }

@@ -73,6 +73,10 @@ class STRATA_API Value {
 
   Data data;
   Origin origin;
+  std::string folder{};   // relative paths count from here; "" is the working directory
+  std::string via{};      // `"${vars.crop}", set at a.toml:3:8` when a reference brought it here
+  bool loose = false;     // text from the environment: read as the type that is asked for
+  bool reported = false;  // something wrong with it was said already: say nothing more
 };
 
 struct Entry {
@@ -80,5 +84,19 @@ struct Entry {
   Origin key_origin;
   Value value;
 };
+
+/// "model.backbone" + "depth"; a key that is not a bare TOML key is quoted.
+STRATA_API std::string join_path(std::string_view path, std::string_view key);
+/// The segments of a dotted path, quotes removed.
+STRATA_API std::vector<std::string> split_path(std::string_view path);
+/// The array index a segment stands for: "2", or "-1" for the last; -1 when it is none.
+STRATA_API std::int64_t array_index(std::string_view segment, std::size_t array_size);
+
+struct TomlStyle {
+  bool origins = false;            // a comment after each key: where it was written
+  bool escape_references = false;  // write "$" so that reading again gives the same text
+};
+/// A table as a TOML document, one key a line, tables under headers.
+STRATA_API std::string to_toml(const Value& table, const TomlStyle& style = {});
 
 }  // namespace strata::config

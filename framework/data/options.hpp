@@ -49,7 +49,11 @@ namespace strata::config {
 
 template <>
 struct Codec<SplitSets> {
-  static TypeInfo type() { return Codec<SplitOptions>::type(); }
+  static TypeInfo type() {
+    TypeInfo info = Codec<SplitOptions>::type();
+    info.or_named = true;
+    return info;
+  }
   static void parse(const Value& value, SplitSets& out, Binder& binder, const Constraints& c) {
     const Table* table = binder.table(value);
     if (table == nullptr) return;
@@ -64,12 +68,12 @@ struct Codec<SplitSets> {
       out.sets.assign(1, {"", std::move(one)});
     }
   }
-  static Value dump(const SplitSets& value) {
+  static Value dump(const SplitSets& value, bool full) {
     if (value.sets.empty()) return Value{};
     if (value.sets.size() == 1 && value.sets.front().first.empty()) {
-      return Codec<SplitOptions>::dump(value.sets.front().second);
+      return Codec<SplitOptions>::dump(value.sets.front().second, full);
     }
-    return Codec<Named<SplitOptions>>::dump(value.sets);
+    return Codec<Named<SplitOptions>>::dump(value.sets, full);
   }
 };
 

@@ -23,7 +23,7 @@ void load_plugins(const config::Document& document, Registry& registry,
   const config::Array* array = list->as_array();
   for (std::size_t i = 0; i < paths.size(); ++i) {
     try {
-      load_plugin(paths[i].resolved, registry);
+      load_plugin(paths[i], registry);
     } catch (const PluginError& error) {
       problems.push_back({array != nullptr ? (*array)[i].origin : list->origin,
                           "plugins." + std::to_string(i), error.what()});
@@ -65,8 +65,7 @@ void check(Experiment& experiment, std::vector<Problem>& problems) {
 
 }  // namespace
 
-Experiment bind_experiment(config::Document document, const std::string& name,
-                           Registry& registry) {
+Experiment bind_experiment(config::Document document, const std::string& name, Registry& registry) {
   std::vector<Problem> problems = document.problems;
   load_plugins(document, registry, problems);
 
@@ -74,8 +73,7 @@ Experiment bind_experiment(config::Document document, const std::string& name,
   config::Binder binder(registry);
   binder.bind(config::schema_of<Experiment>(), &experiment, document.root);
   problems.insert(problems.end(), binder.problems.begin(), binder.problems.end());
-  document.warnings.insert(document.warnings.end(), binder.warnings.begin(),
-                           binder.warnings.end());
+  document.warnings.insert(document.warnings.end(), binder.warnings.begin(), binder.warnings.end());
   experiment.name = name;
   experiment.document = std::move(document);
   // Shapes of a model whose keys are wrong would only repeat the mistake in other words.
@@ -87,8 +85,8 @@ Experiment bind_experiment(config::Document document, const std::string& name,
 
 Experiment load_experiment(const std::string& path, const std::vector<std::string>& overrides,
                            Registry& registry) {
-  return bind_experiment(config::load(path, overrides),
-                         std::filesystem::path(path).stem().string(), registry);
+  return bind_experiment(config::load(path, overrides), std::filesystem::path(path).stem().string(),
+                         registry);
 }
 
 }  // namespace strata

@@ -76,14 +76,18 @@ namespace strata::config {
 
 template <>
 struct Codec<OptimizerSets> {
-  static TypeInfo type() { return Codec<Slot<Optimizer>>::type(); }
+  static TypeInfo type() {
+    TypeInfo info = Codec<Slot<Optimizer>>::type();
+    info.or_named = true;
+    return info;
+  }
   static void parse(const Value& value, OptimizerSets& out, Binder& binder, const Constraints& c) {
     const Table* table = binder.table(value);
     if (table == nullptr) return;
     bool named = !table->empty() && !table->contains("type");
     for (const Entry& entry : table->entries()) {
-      named = named && entry.value.as_table() != nullptr &&
-              entry.value.as_table()->contains("type");
+      named =
+          named && entry.value.as_table() != nullptr && entry.value.as_table()->contains("type");
     }
     if (named) {
       Codec<Named<Slot<Optimizer>>>::parse(value, out.sets, binder, c);
@@ -93,12 +97,12 @@ struct Codec<OptimizerSets> {
       out.sets.assign(1, {"", std::move(one)});
     }
   }
-  static Value dump(const OptimizerSets& value) {
+  static Value dump(const OptimizerSets& value, bool full) {
     if (value.sets.empty()) return Value{};
     if (value.sets.size() == 1 && value.sets.front().first.empty()) {
-      return Codec<Slot<Optimizer>>::dump(value.sets.front().second);
+      return Codec<Slot<Optimizer>>::dump(value.sets.front().second, full);
     }
-    return Codec<Named<Slot<Optimizer>>>::dump(value.sets);
+    return Codec<Named<Slot<Optimizer>>>::dump(value.sets, full);
   }
 };
 

@@ -1,0 +1,82 @@
+#include "framework/base/log.hpp"
+
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <mutex>
+
+#include "framework/base/error.hpp"
+
+namespace strata::log {
+
+namespace {
+
+constexpr const char* kTerminalPattern = "%H:%M:%S %^%L%$ %v";
+constexpr const char* kFilePattern = "%Y-%m-%d %H:%M:%S.%e %L %v";
+
+struct Logger {
+  std::mutex mutex;
+  std::shared_ptr<spdlog::sinks::sink> terminal = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  std::shared_ptr<spdlog::sinks::sink> file;
+  spdlog::level::level_enum level = spdlog::level::info;
+
+  Logger() { terminal->set_pattern(kTerminalPattern); }
+};
+
+// Never destroyed: destructors of other statics may still log.
+Logger& logger() {
+  static auto* one = new Logger;
+  return *one;
+}
+
+spdlog::level::level_enum level_of(Level level) {
+  switch (level) {
+    case Level::debug:
+      return spdlog::level::debug;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::warning:
+      return spdlog::level::warn;
+    case Level::error:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+void write(Level level, std::string_view message) {
+  Logger& one = logger();
+  const spdlog::level::level_enum at = level_of(level);
+  if (at < one.level) return;
+  const spdlog::details::log_msg line("strata", at,
+                                      spdlog::string_view_t(message.data(), message.size()));
+  const std::scoped_lock lock(one.mutex);
+  one.terminal->log(line);
+  one.terminal->flush();
+  if (one.file == nullptr) return;
+  one.file->log(line);
+  one.file->flush();
+}
+
+void set_level(Level level) { logger().level = level_of(level); }
+
+void set_file(const std::string& path) {
+  Logger& one = logger();
+  std::shared_ptr<spdlog::sinks::sink> file;
+  if (!path.empty()) {
+    try {
+      file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path);
+    } catch (const spdlog::spdlog_ex& error) {
+      throw UserError(path + ": cannot write the log: " + error.what());
+    }
+    file->set_pattern(kFilePattern);
+  }
+  const std::scoped_lock lock(one.mutex);
+  one.file = std::move(file);
+}
+
+}  // namespace strata::log
