@@ -1,0 +1,66 @@
+// Which parameters an optimizer trains, and with which settings: the rules of [optimizer.paramwise],
+// the presets, and `freeze`.
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/optim/options.hpp"
+#include "framework/optim/optimizer.hpp"
+
+namespace strata::optim {
+
+/// A parameter as the rules see it.
+struct ModelParameter {
+  std::string name;
+  at::Tensor tensor;
+  bool norm = false;  // scale or shift of a normalisation layer
+};
+
+/// Every parameter once, in registration order (a shared one under its first name).
+STRATA_API std::vector<ModelParameter> parameters_of(const torch::nn::Module& model);
+
+/// `freeze`: parameters that are not trained, until a step or for good. Never cuts the graph: a
+/// frozen part still passes gradients to what is in front of it.
+class STRATA_API Freezer {
+ public:
+  /// Throws OptionError("<index>", …), relative to `freeze`, for a pattern that matches neither a
+  /// parameter nor a module.
+  Freezer(std::vector<FreezeRule> rules, torch::nn::Module& model);
+
+  /// Makes exactly the parameters that are frozen before `step` + 1 steps need no gradient, and
+  /// drops gradients they hold. True when that changed anything.
+  bool apply(std::int64_t step);
+  /// To call after model.train(): frozen modules go back to eval mode, so that batch statistics
+  /// stay and dropout is off.
+  void fix_modes(std::int64_t step);
+
+  bool frozen(const std::string& parameter, std::int64_t step) const;
+  /// Frozen to the end of the run.
+  bool frozen_for_good(const std::string& parameter) const;
+  bool empty() const { return rules_.empty(); }
+
+ private:
+  bool active(const FreezeRule& rule, std::int64_t step) const;
+
+  std::vector<FreezeRule> rules_;
+  torch::nn::Module& model_;
+  std::vector<ModelParameter> parameters_;
+};
+
+/// The groups of one optimizer and how they came about.
+struct GroupPlan {
+  std::vector<ParameterGroup> groups;  // parameters of equal settings share one
+  std::string table;  // rules → tensors, parameters, lr, decay; lines of equal columns
+};
+
+/// Applies the rules to those of `parameters` that `options.params` selects and `freezer` (may be
+/// null) does not hold for good. Throws OptionError(key, …), relative to the optimizer, for a
+/// pattern that matches no parameter and is not optional, or when nothing is left to train.
+STRATA_API GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
+                                 const OptimizerOptions& options, const Freezer* freezer);
+
+}  // namespace strata::optim
