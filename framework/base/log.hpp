@@ -18,6 +18,11 @@ STRATA_API void write(Level level, std::string_view message);
 STRATA_API void set_level(Level level);
 /// Also write to `path` (appended) until the returned guard's stop; "" closes the file.
 STRATA_API void set_file(const std::string& path);
+/// A line that stays below the messages on a terminal (a progress bar); "" takes it away. Nothing
+/// happens when stderr is not a terminal.
+STRATA_API void status(std::string_view line);
+/// Whether stderr is a terminal.
+STRATA_API bool is_terminal();
 
 template <class... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {

@@ -1,0 +1,34 @@
+// Files that are whole or not there: what must survive a crash, a full disk or a kill.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "framework/base/export.hpp"
+
+namespace strata {
+
+/// Throws UserError "path: cannot be read: …".
+STRATA_API std::string read_text(const std::string& path);
+
+/// Writes `text` beside `path`, syncs it and renames it to `path`: a reader, and whoever comes after
+/// a crash, sees the old file or the new one. Throws UserError "path: cannot be written: …" and
+/// leaves nothing behind.
+STRATA_API void write_text(const std::string& path, const std::string& text);
+
+/// Makes a file's contents, or a folder's entries, last beyond a power cut. Throws UserError.
+STRATA_API void sync_path(const std::string& path);
+
+/// Size and CRC-32C of a file.
+struct FileSum {
+  std::uint64_t size = 0;
+  std::uint32_t crc = 0;
+  bool operator==(const FileSum&) const = default;
+};
+/// Throws UserError "path: cannot be read: …".
+STRATA_API FileSum sum_of(const std::string& path);
+
+/// Creates a folder and those above it. Throws UserError "path: cannot be created: …".
+STRATA_API void make_folder(const std::string& path);
+
+}  // namespace strata

@@ -1,0 +1,79 @@
+#include "framework/base/files.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "framework/base/crc32c.hpp"
+#include "framework/base/error.hpp"
+
+namespace strata {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Files : public testing::Test {
+ protected:
+  void SetUp() override { fs::create_directories(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+  fs::path folder_ = fs::temp_directory_path() / ("strata_files_" + std::to_string(::getpid()));
+};
+
+// RFC 3720, appendix B.4.
+TEST(Crc32c, KnownValues) {
+  EXPECT_EQ(crc32c("", 0), 0U);
+  EXPECT_EQ(crc32c("123456789", 9), 0xE3069283U);
+  EXPECT_EQ(crc32c(std::string(32, '\0').data(), 32), 0x8A9136AAU);
+  EXPECT_EQ(crc32c(std::string(32, '\xff').data(), 32), 0x62A8AB43U);
+}
+
+TEST(Crc32c, ContinuesAnywhere) {
+  const std::string text = "The quick brown fox jumps over the lazy dog, twice.";
+  const std::uint32_t whole = crc32c(text.data(), text.size());
+  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
+    const std::uint32_t first = crc32c(text.data(), cut);
+    EXPECT_EQ(crc32c(text.data() + cut, text.size() - cut, first), whole) << cut;
+  }
+}
+
+TEST_F(Files, WriteThenRead) {
+  const std::string path = folder_ / "a.txt";
+  write_text(path, "first");
+  write_text(path, std::string("second\0line", 11));
+  EXPECT_EQ(read_text(path), std::string("second\0line", 11));
+  EXPECT_EQ(sum_of(path).size, 11U);
+  EXPECT_EQ(sum_of(path).crc, crc32c("second\0line", 11));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(Files, AFailedWriteKeepsTheOldFile) {
+  const std::string path = folder_ / "a.txt";
+  write_text(path, "old");
+  // Where the text should go first there is something else in the way.
+  fs::create_directory(path + ".partial");
+  EXPECT_THROW(write_text(path, "new"), UserError);
+  EXPECT_EQ(read_text(path), "old");
+}
+
+TEST_F(Files, ErrorsNamePathAndReason) {
+  try {
+    read_text(folder_ / "none.txt");
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              (folder_ / "none.txt").string() + ": cannot be read: No such file or directory");
+  }
+  write_text(folder_ / "file", "");
+  try {
+    make_folder(folder_ / "file" / "below");
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              (folder_ / "file" / "below").string() + ": cannot be created: Not a directory");
+  }
+}
+
+}  // namespace
+}  // namespace strata
