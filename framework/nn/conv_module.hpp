@@ -17,11 +17,11 @@ struct ConvModuleOptions {
   std::int64_t kernel = 1;
   std::int64_t stride = 1;
   std::optional<std::int64_t>
-      padding;  // left out: dilation * (kernel - 1) / 2, which keeps the size
+      padding{};  // left out: dilation * (kernel - 1) / 2, which keeps the size
   std::int64_t dilation = 1;
   std::int64_t groups = 1;
-  std::optional<bool> bias;  // left out: only when there is no normalisation
-  NormOptions norm;
+  std::optional<bool> bias{};  // left out: only when there is no normalisation
+  NormOptions norm{};
   Activation activation = Activation::relu();
 };
 

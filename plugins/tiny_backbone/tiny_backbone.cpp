@@ -34,8 +34,10 @@ class TinyBackbone final : public Backbone {
   /// Known before anything is built: what necks and heads derive their channels from.
   static FeatureSpec output(const TinyBackboneOptions& options, const FeatureSpec&) {
     const std::int64_t width = options.width;
-    return {.levels = {
-                {"0", width, 4}, {"1", 2 * width, 8}, {"2", 4 * width, 16}, {"3", 8 * width, 32}}};
+    FeatureSpec given;
+    given.levels = {
+        {"0", width, 4}, {"1", 2 * width, 8}, {"2", 4 * width, 16}, {"3", 8 * width, 32}};
+    return given;
   }
 
   /// [N, C, H, W] -> [N, width << i, H / stride, W / stride], sizes rounded up.
