@@ -76,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(Configs, ShippedConfig, testing::ValuesIn(shipped_confi
 // "Swap model.backbone between all families with one --set, nothing else changed": every backbone
 // under every head and neck there is.
 const std::vector<std::string> kBackbones{
-    R"({type = "ResNet", depth = 18})", R"({type = "HRNet", width = "18s"})",
+    R"({type = "ResNet", depth = 18})", R"({type = "HRNet", width = 18})",
     R"({type = "EfficientNet", variant = "b0"})"};
 
 class Swap : public testing::TestWithParam<std::string> {};
