@@ -14,9 +14,11 @@ void load_plugins(const config::Document& document, Registry& registry,
   const config::Value* list = document.root.at("plugins");
   if (list == nullptr) return;
   std::vector<config::Path> paths;
+  config::Constraints constraints;
+  constraints.one_or_many = true;
   config::Binder binder(registry);
   binder.inside("plugins", [&] {
-    config::Codec<std::vector<config::Path>>::parse(*list, paths, binder, {.one_or_many = true});
+    config::Codec<std::vector<config::Path>>::parse(*list, paths, binder, constraints);
   });
   // A badly typed list is reported once, by the binding of the whole.
   if (!binder.problems.empty()) return;
