@@ -1,0 +1,171 @@
+// Cross entropy over classes (softmax) and over independent channels (sigmoid).
+// Per-pixel weights scale a pixel's term and do not enter the divisor, as in MMSegmentation.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/binary_cross_entropy_with_logits.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "losses/default_loss.hpp"
+#include "losses/loss.hpp"
+#include "losses/reduction.hpp"
+
+namespace strata::losses {
+
+struct CrossEntropyLossOptions : LossOptions, AverageOptions {
+  std::vector<double> class_weight;
+  double label_smoothing = 0.0;
+  static auto fields() {
+    using config::field;
+    return std::tuple_cat(
+        LossOptions::fields(), AverageOptions::fields(),
+        std::tuple{
+            field("class_weight", &CrossEntropyLossOptions::class_weight,
+                  "factor of each class; the mean divides by the sum of its pixels' factors"),
+            field("label_smoothing", &CrossEntropyLossOptions::label_smoothing,
+                  "share of the target spread evenly over all classes")
+                .at_least(0)
+                .at_most(1)});
+  }
+};
+
+/// -log softmax at the labelled class. With class weights w the mean is sum(w[y] * term) /
+/// sum(w[y]), as in PyTorch; `average = "all"` counts every ignored pixel in the divisor as well.
+class CrossEntropyLoss final : public Loss {
+ public:
+  CrossEntropyLoss(const CrossEntropyLossOptions& options, const Context& context)
+      : Loss(options, "ce"),
+        ignore_index_(context.label.ignore_index),
+        over_all_(options.average == "all"),
+        label_smoothing_(options.label_smoothing),
+        weight_(options.class_weight) {
+    if (context.channels < 2) {
+      throw OptionError("", "compares classes, but the head gives one channel; use "
+                            "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
+    }
+    check_weights("class_weight", options.class_weight, context.channels, "class");
+    if (options.class_weight.empty()) return;
+    // Looked up by label value: nothing for values that are not trained on.
+    std::vector<double> by_value(
+        static_cast<std::size_t>(std::max<std::int64_t>(ignore_index_ + 1, context.channels)), 0.0);
+    std::copy(options.class_weight.begin(), options.class_weight.end(), by_value.begin());
+    by_value[static_cast<std::size_t>(ignore_index_)] = 0.0;
+    weight_by_value_ = ClassTable(by_value);
+  }
+
+  at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
+                     const at::Tensor& pixel_weight, TrainContext& context) override {
+    const at::Tensor x = at_least_float(logits);
+    at::Tensor terms = at::cross_entropy_loss(x, target, weight_.on(x), at::Reduction::None,
+                                              ignore_index_, label_smoothing_);
+    if (pixel_weight.defined()) terms = terms * pixel_weight;
+    return mean(terms.sum(), divisor(x, target), context);
+  }
+
+ private:
+  at::Tensor divisor(const at::Tensor& x, const at::Tensor& target) {
+    if (weight_.empty()) {
+      return over_all_ ? at::scalar_tensor(target.numel(), x.options())
+                       : valid_pixels(target, ignore_index_).sum();
+    }
+    at::Tensor sum = weight_by_value_.on(x).index_select(0, target.flatten()).sum();
+    return over_all_ ? sum + target.eq(ignore_index_).sum() : sum;
+  }
+
+  std::int64_t ignore_index_;
+  bool over_all_;
+  double label_smoothing_;
+  ClassTable weight_;
+  ClassTable weight_by_value_;
+};
+
+struct BinaryCrossEntropyLossOptions : LossOptions, AverageOptions {
+  std::vector<double> class_weight;
+  std::vector<double> pos_weight;
+  static auto fields() {
+    using config::field;
+    return std::tuple_cat(
+        LossOptions::fields(), AverageOptions::fields(),
+        std::tuple{
+            field("class_weight", &BinaryCrossEntropyLossOptions::class_weight,
+                  "factor of each class: of class 0 and 1 for one channel, of each channel for "
+                  "several; does not enter the divisor"),
+            field("pos_weight", &BinaryCrossEntropyLossOptions::pos_weight,
+                  "factor of the positive part, one number or one a channel")
+                .one_or_many()});
+  }
+};
+
+/// Every channel is a yes-or-no question: one channel asks for class 1 of two, C channels ask for
+/// each class. The divisor counts pixels times channels.
+class BinaryCrossEntropyLoss final : public Loss {
+ public:
+  BinaryCrossEntropyLoss(const BinaryCrossEntropyLossOptions& options, const Context& context)
+      : Loss(options, "bce"),
+        ignore_index_(context.label.ignore_index),
+        channels_(context.channels),
+        over_all_(options.average == "all"),
+        class_weight_(options.class_weight),
+        pos_weight_(options.pos_weight) {
+    if (channels_ == 1 && context.label.num_classes() != 2) {
+      throw OptionError("", fmt::format("one channel tells two classes apart, but label \"{}\" has "
+                                        "{}; leave out_channels of the head out",
+                                        context.label.name, context.label.num_classes()));
+    }
+    check_weights("class_weight", options.class_weight, std::max<std::int64_t>(channels_, 2),
+                  "class");
+    if (options.pos_weight.size() != 1) {
+      check_weights("pos_weight", options.pos_weight, channels_, "channel");
+    }
+  }
+
+  at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
+                     const at::Tensor& pixel_weight, TrainContext& context) override {
+    const at::Tensor x = at_least_float(logits);
+    const at::Tensor valid = valid_pixels(target, ignore_index_).unsqueeze(1);
+    const at::Tensor positive =
+        channels_ == 1 ? target.eq(1).unsqueeze(1)
+                       : target.unsqueeze(1).eq(
+                             at::arange(channels_, target.options()).view({1, channels_, 1, 1}));
+    at::Tensor weight = valid.to(x.scalar_type());
+    if (pixel_weight.defined()) weight = weight * pixel_weight.unsqueeze(1);
+    if (!class_weight_.empty()) {
+      const at::Tensor factors = class_weight_.on(x);
+      weight = weight * (channels_ == 1 ? at::where(positive, factors[1], factors[0])
+                                        : factors.view({1, channels_, 1, 1}));
+    }
+    at::Tensor pos_weight = pos_weight_.on(x);
+    if (pos_weight.defined()) pos_weight = pos_weight.view({1, -1, 1, 1});
+    const at::Tensor sum = at::binary_cross_entropy_with_logits(
+        x, positive.to(x.scalar_type()), weight, pos_weight, at::Reduction::Sum);
+    const at::Tensor pixels =
+        over_all_ ? at::scalar_tensor(target.numel(), x.options()) : valid.sum();
+    return mean(sum, pixels * channels_, context);
+  }
+
+ private:
+  std::int64_t ignore_index_;
+  std::int64_t channels_;
+  bool over_all_;
+  ClassTable class_weight_;
+  ClassTable pos_weight_;
+};
+
+std::shared_ptr<Loss> default_loss(const Loss::Context& context) {
+  if (context.channels == 1) {
+    return std::make_shared<BinaryCrossEntropyLoss>(BinaryCrossEntropyLossOptions{}, context);
+  }
+  return std::make_shared<CrossEntropyLoss>(CrossEntropyLossOptions{}, context);
+}
+
+}  // namespace strata::losses
+
+STRATA_COMPONENTS(losses_cross_entropy_loss) {
+  using namespace losses;
+  registry.add<Loss, CrossEntropyLoss, CrossEntropyLossOptions>(
+      "CrossEntropyLoss", "softmax cross entropy over classes");
+  registry.add<Loss, BinaryCrossEntropyLoss, BinaryCrossEntropyLossOptions>(
+      "BinaryCrossEntropyLoss", "sigmoid cross entropy of one or several channels");
+}

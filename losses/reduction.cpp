@@ -1,0 +1,46 @@
+#include "losses/reduction.hpp"
+
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+#include <fmt/format.h>
+
+namespace strata::losses {
+
+at::Tensor at_least_float(const at::Tensor& logits) {
+  return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+}
+
+at::Tensor valid_pixels(const at::Tensor& target, std::int64_t ignore_index) {
+  return target.ne(ignore_index);
+}
+
+at::Tensor mean(const at::Tensor& sum, const at::Tensor& count, TrainContext& context) {
+  const at::Tensor divisor = context.global_count(count.to(sum.scalar_type()));
+  return sum / at::where(divisor.eq(0), at::ones_like(divisor), divisor);
+}
+
+ClassTable::ClassTable(const std::vector<double>& values) : values_(values) {}
+
+at::Tensor ClassTable::on(const at::Tensor& like) {
+  if (values_.empty()) return {};
+  if (!cached_.defined() || cached_.device() != like.device() ||
+      cached_.scalar_type() != like.scalar_type()) {
+    cached_ = at::tensor(values_, at::kDouble).to(like.device(), like.scalar_type());
+  }
+  return cached_;
+}
+
+void check_weights(const std::string& key, const std::vector<double>& values, std::int64_t size,
+                   const std::string& per) {
+  if (values.empty()) return;
+  if (static_cast<std::int64_t>(values.size()) != size) {
+    throw OptionError(key, fmt::format("needs {} values, one a {}, got {}", size, per,
+                                       values.size()));
+  }
+  for (double value : values) {
+    if (value < 0) throw OptionError(key, fmt::format("must not be negative, got {}", value));
+  }
+}
+
+}  // namespace strata::losses

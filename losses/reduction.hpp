@@ -1,0 +1,55 @@
+// What every loss shares: which pixels count, and how a sum becomes a mean over all ranks.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/base/export.hpp"
+#include "framework/config/schema.hpp"
+#include "framework/model/model.hpp"
+
+namespace strata::losses {
+
+/// The `average` option: what the divisor of a loss counts.
+struct AverageOptions {
+  std::string average = "valid";
+  static auto fields() {
+    using config::field;
+    return std::tuple{field("average", &AverageOptions::average,
+                            "divide by the valid pixels, or by all as MMSegmentation does")
+                          .one_of({"valid", "all"})};
+  }
+};
+
+/// logits in float32 or, where they have it, more.
+STRATA_API at::Tensor at_least_float(const at::Tensor& logits);
+
+/// [N, H, W] bool: where the target is not `ignore_index`.
+STRATA_API at::Tensor valid_pixels(const at::Tensor& target, std::int64_t ignore_index);
+
+/// sum / count, the count taken over all ranks and accumulated batches. A count of 0 (nothing is
+/// valid) divides by 1: sum is 0 then, and so are its gradients. No host sync.
+STRATA_API at::Tensor mean(const at::Tensor& sum, const at::Tensor& count, TrainContext& context);
+
+/// Per-class numbers of an option, kept where the logits are. Not a buffer: state dicts hold none.
+class STRATA_API ClassTable {
+ public:
+  ClassTable() = default;
+  explicit ClassTable(const std::vector<double>& values);
+  bool empty() const { return values_.empty(); }
+  /// [values] with the dtype and device of `like`, undefined when empty.
+  at::Tensor on(const at::Tensor& like);
+
+ private:
+  std::vector<double> values_;
+  at::Tensor cached_;
+};
+
+/// Throws OptionError(key, …) unless `values` is empty or has `size` entries, none negative.
+STRATA_API void check_weights(const std::string& key, const std::vector<double>& values,
+                              std::int64_t size, const std::string& per);
+
+}  // namespace strata::losses
