@@ -13,8 +13,10 @@
 namespace strata {
 
 /// The interface. Dense heads derive from DenseHead (heads/dense_head.hpp).
-/// A head `H` with options `O` also has `static void check(const O&, const FeatureSpec&, const
-/// LabelSpecs&)`, which throws OptionError when it cannot be built for these.
+/// A head `H` with options `O` also has `static void check(const O&, const Head::Context&)`, which
+/// throws OptionError when it cannot be built there, and may have `static bool per_date(const O&,
+/// const LabelSpecs&)`: whether it takes the features of each date (it describes dates) instead of
+/// the fused ones (it describes what changed, the default).
 class STRATA_API Head : public torch::nn::Module {
  public:
   static constexpr const char* kind = "head";
@@ -24,13 +26,22 @@ class STRATA_API Head : public torch::nn::Module {
     bool auxiliary = false;
   };
   struct Statics {
-    void (*check)(const void* options, const FeatureSpec& input, const LabelSpecs& labels);
+    void (*check)(const void* options, const Context& context);
+    bool (*per_date)(const void* options, const LabelSpecs& labels);
   };
   template <class Component, class Options>
   static Statics statics() {
-    return {[](const void* options, const FeatureSpec& input, const LabelSpecs& labels) {
-      Component::check(*static_cast<const Options*>(options), input, labels);
-    }};
+    return {[](const void* options, const Context& context) {
+              Component::check(*static_cast<const Options*>(options), context);
+            },
+            [](const void* options, const LabelSpecs& labels) {
+              const auto& own = *static_cast<const Options*>(options);
+              if constexpr (requires { Component::per_date(own, labels); }) {
+                return Component::per_date(own, labels);
+              } else {
+                return false;
+              }
+            }};
   }
 
   /// Raw named tensors before any resizing ("logits": [N, C, h, w]).
