@@ -1,0 +1,96 @@
+// A model composed of preprocessor, backbone, necks and heads, over one or several dates: all that
+// EncoderDecoder and SiameseEncoderDecoder do.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backbones/backbone.hpp"
+#include "framework/model/preprocessor.hpp"
+#include "heads/head.hpp"
+#include "necks/neck.hpp"
+#include "segmentors/segmentor.hpp"
+
+namespace strata::segmentors {
+
+struct CompositionOptions {
+  PreprocessorOptions preprocessor;
+  Slot<Backbone> backbone;
+  std::vector<Slot<Neck>> neck;
+  std::vector<Slot<Head>> decode_head;
+  std::vector<Slot<Head>> auxiliary_head;
+  static auto fields() {
+    using config::field;
+    using O = CompositionOptions;
+    return std::tuple{
+        field("preprocessor", &O::preprocessor, "normalisation and padding of images")
+            .alias("data_preprocessor"),
+        field("backbone", &O::backbone, "images into feature levels").required(),
+        field("neck", &O::neck, "features into features, in this order").one_or_many(),
+        field("decode_head", &O::decode_head, "what is predicted, one head or several")
+            .required()
+            .not_empty()
+            .one_or_many(),
+        field("auxiliary_head", &O::auxiliary_head, "heads that are only trained").one_or_many()};
+  }
+};
+
+/// The features at every joint, derived before anything is built.
+struct CompositionPlan {
+  FeatureSpec image;
+  std::vector<FeatureSpec> necks;  // what each neck is given
+  std::size_t fusing_neck = 0;     // index of the first neck that gives fewer dates, or the count
+  FeatureSpec per_date;            // what the fusing neck is given; the last features without one
+  FeatureSpec fused;               // after the last neck
+  std::vector<Head::Context> decode_heads, auxiliary_heads;
+};
+
+/// A head that describes dates is given the features before the fusing neck, any other head those
+/// after the last one. Parameters are `backbone.`, `neck.` (`neck.0.` of several), `decode_head.`,
+/// `auxiliary_head.`, as in mmseg.
+class STRATA_API Composition : public Segmentor {
+ public:
+  /// Walks the shapes; throws ConfigError with every problem found, builds nothing.
+  static CompositionPlan plan(const CompositionOptions& options, const Context& context,
+                              std::int64_t dates);
+
+  Losses loss(const Batch& batch, TrainContext& context) override;
+  Outputs predict(const Batch& batch) override;
+  std::int64_t dates() const override { return dates_; }
+
+ protected:
+  /// joint: while training, all dates go through the backbone as one batch, so that batch norm
+  /// takes its statistics over them together.
+  Composition(const CompositionOptions& options, const Context& context, std::int64_t dates,
+              bool joint);
+
+ private:
+  struct HeadSlot {
+    std::string name;
+    std::shared_ptr<Head> head;
+    bool per_date = false;
+  };
+  struct Encoded {
+    DateFeatures per_date, fused;
+    const DateFeatures& of(const HeadSlot& slot) const { return slot.per_date ? per_date : fused; }
+  };
+
+  std::vector<HeadSlot> build_heads(const std::string& name, const std::vector<Slot<Head>>& slots,
+                                    const std::vector<Head::Context>& contexts);
+  Encoded encode(const Batch& batch);
+  DateFeatures backbone_features(const at::Tensor& images);
+  TensorMap run(const HeadSlot& slot, const Encoded& features);
+
+  std::int64_t dates_;
+  bool joint_;
+  Preprocessor preprocessor_;
+  std::shared_ptr<Backbone> backbone_;
+  std::vector<std::shared_ptr<Neck>> necks_;
+  std::size_t fusing_neck_ = 0;
+  std::vector<HeadSlot> decode_heads_, auxiliary_heads_;
+  at::Tensor reference_;  // a parameter: says of which dtype and where the model is
+};
+
+}  // namespace strata::segmentors
