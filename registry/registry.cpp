@@ -75,8 +75,9 @@ std::string Registry::explain_missing(const std::string& kind, const std::string
     }
   }
   const std::vector<std::string> known = names(kind);
-  std::string text = "no " + kind + " is named \"" + name + "\"" + did_you_mean(name, known);
-  if (known.empty()) return text + "; no " + kind + " is registered at all";
+  const std::string text = "no " + kind + " is named \"" + name + "\"";
+  if (known.empty()) return text + "; none is registered, does a plugin have it?";
+  if (const std::string hint = did_you_mean(name, known); !hint.empty()) return text + hint;
   if (known.size() > kListLimit) {
     return text + "; `list " + kind + "` names all " + std::to_string(known.size());
   }

@@ -15,6 +15,22 @@
 namespace strata {
 namespace {
 
+/// What the user can do about a failed system call.
+const char* cure(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return "; free some space there, or choose another folder";
+    case EROFS:
+      return "; nothing can be written to that disk, choose another folder";
+    case EACCES:
+    case EPERM:
+      return "; change its permissions, or choose another folder";
+    default:
+      return "";
+  }
+}
+
 /// A file descriptor that closes itself.
 class File {
  public:
@@ -53,7 +69,8 @@ class File {
 
  private:
   [[noreturn]] void fail() const {
-    throw UserError(path_ + ": cannot be " + verb_ + ": " + std::strerror(errno));
+    const int number = errno;
+    throw UserError(path_ + ": cannot be " + verb_ + ": " + std::strerror(number) + cure(number));
   }
 
   std::string path_;
@@ -83,7 +100,9 @@ void write_text(const std::string& path, const std::string& text) {
     }
     std::error_code error;
     std::filesystem::rename(beside, path, error);
-    if (error) throw UserError(path + ": cannot be written: " + error.message());
+    if (error) {
+      throw UserError(path + ": cannot be written: " + error.message() + cure(error.value()));
+    }
   } catch (...) {
     ::unlink(beside.c_str());
     throw;
@@ -109,7 +128,9 @@ void make_folder(const std::string& path) {
   if (!error && !std::filesystem::is_directory(path)) {
     error = std::make_error_code(std::errc::not_a_directory);
   }
-  if (error) throw UserError(path + ": cannot be created: " + error.message());
+  if (error) {
+    throw UserError(path + ": cannot be created: " + error.message() + cure(error.value()));
+  }
 }
 
 }  // namespace strata

@@ -1,13 +1,16 @@
 #include "framework/base/files.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 
 #include "framework/base/crc32c.hpp"
 #include "framework/base/error.hpp"
+#include "framework/base/json.hpp"
 
 namespace strata {
 namespace {
@@ -57,6 +60,29 @@ TEST_F(Files, AFailedWriteKeepsTheOldFile) {
   EXPECT_EQ(read_text(path), "old");
 }
 
+// A limit on the size of files stands for a full disk: both fail in the middle of writing.
+TEST_F(Files, ADiskThatFillsKeepsTheOldFile) {
+  const std::string path = folder_ / "a.txt";
+  write_text(path, "old");
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  struct rlimit small = before;
+  small.rlim_cur = 4096;
+  auto* handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string what;
+  try {
+    write_text(path, std::string(100000, 'x'));
+  } catch (const UserError& error) {
+    what = error.what();
+  }
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(what, path + ".partial: cannot be written: File too large");
+  EXPECT_EQ(read_text(path), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
 TEST_F(Files, ErrorsNamePathAndReason) {
   try {
     read_text(folder_ / "none.txt");
@@ -72,6 +98,19 @@ TEST_F(Files, ErrorsNamePathAndReason) {
   } catch (const UserError& error) {
     EXPECT_EQ(std::string(error.what()),
               (folder_ / "file" / "below").string() + ": cannot be created: Not a directory");
+  }
+}
+
+TEST_F(Files, Json) {
+  const std::string path = folder_ / "a.json";
+  write_json(path, Json{{"z", 1}, {"a", {1.5, nullptr}}});
+  EXPECT_EQ(read_json(path).dump(), "{\"z\":1,\"a\":[1.5,null]}");
+  write_text(path, "{\"a\": }");
+  try {
+    read_json(path);
+    FAIL();
+  } catch (const DataError& error) {
+    EXPECT_EQ(std::string(error.what()), path + ": not valid JSON at byte 7");
   }
 }
 
