@@ -134,9 +134,9 @@ TEST_P(Swap, EveryHeadAndNeckRunsOnIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Backbones, Swap, testing::ValuesIn(kBackbones),
-                         [](const testing::TestParamInfo<std::string>& info) {
-                           return info.param.find("ResNet") != std::string::npos   ? "ResNet"
-                                  : info.param.find("HRNet") != std::string::npos ? "HRNet"
+                         [](const testing::TestParamInfo<std::string>& param) {
+                           return param.param.find("ResNet") != std::string::npos   ? "ResNet"
+                                  : param.param.find("HRNet") != std::string::npos ? "HRNet"
                                                                                   : "EfficientNet";
                          });
 
