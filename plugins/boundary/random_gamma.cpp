@@ -1,5 +1,6 @@
 // Random gamma curve: brightens or darkens the middle tones, black and white stay.
 #include <ATen/ops/empty.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -37,7 +38,10 @@ class RandomGamma final : public Transform {
       : low_(std::log(options.gamma_range.at(0))),
         high_(std::log(options.gamma_range.at(1))),
         prob_(options.prob) {
-    if (low_ > high_) throw OptionError("gamma_range", "the smaller number comes first");
+    if (low_ > high_) {
+      throw OptionError("gamma_range", fmt::format("the smaller number comes first, got [{}, {}]",
+                                                   options.gamma_range[0], options.gamma_range[1]));
+    }
   }
 
   void apply(Sample& sample, Philox& random) const override {
