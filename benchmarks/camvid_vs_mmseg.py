@@ -49,6 +49,21 @@ def json_lines(path):
         return [json.loads(line) for line in f if line.strip()]
 
 
+def strata_numbers(work):
+    timing = json_lines(os.path.join(work, "timing.jsonl"))
+    first = next(line for line in timing if "first_step_begins" in line)
+    numbers = {"first_step_begins": first["first_step_begins"],
+               "memory_built_mib": first["resident_mib"],
+               "iterations": [line["time"] for line in timing if "time" in line]}
+    for line in timing:
+        if "validation_time" in line:
+            numbers["validation"] = line["validation_time"]
+    for line in json_lines(os.path.join(work, "scalars.jsonl")):
+        if "val.miou" in line:
+            numbers["miou"] = line["val.miou"]
+    return numbers
+
+
 def run_strata(a, steps, seed, validate, folder):
     work = os.path.join(folder, "strata")
     settings = {"runtime.work_dir": work, "runtime.seed": seed, "runtime.threads": a.threads,
