@@ -45,7 +45,7 @@ void make(const data::SceneSetOptions& options) {
 
 int run_make_scenes(int argc, char** argv) {
   CLI::App app(
-      "Draws a bitemporal data set of aerial-like scenes with exact labels, or scores pixel "
+      "Draws a data set of aerial-like scenes at two dates, with exact labels, or scores pixel "
       "differencing on one.",
       "make_scenes");
   data::SceneSetOptions options;

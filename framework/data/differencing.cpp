@@ -16,18 +16,18 @@
 namespace strata::data {
 namespace {
 
-constexpr int kBins = 1024;
+constexpr int kDistanceBins = 1024;
 constexpr double kBinsPerLevel = 2;  // a threshold every half grey level
-constexpr double kBlur = 1.5;
-constexpr double kSmooth = 3;
+constexpr double kPictureBlur = 1.5;
+constexpr double kDistanceBlur = 3;
 
 struct DifferencingMethod {
   bool blur, gain, squared, smooth;
 
   [[nodiscard]] std::string name() const {
-    return fmt::format("{}{}{}{}", blur ? fmt::format("blur {}, ", kBlur) : "",
+    return fmt::format("{}{}{}{}", blur ? fmt::format("blur {}, ", kPictureBlur) : "",
                        gain ? "gain, " : "", squared ? "L2" : "L1",
-                       smooth ? fmt::format(", smooth {}", kSmooth) : "");
+                       smooth ? fmt::format(", smooth {}", kDistanceBlur) : "");
   }
 };
 
@@ -41,10 +41,10 @@ std::vector<DifferencingMethod> differencing_methods() {
 
 /// How many unchanged and changed pixels have a distance in each bin.
 struct DistanceCounts {
-  std::array<std::array<std::int64_t, kBins>, 2> of{};
+  std::array<std::array<std::int64_t, kDistanceBins>, 2> of{};
 };
 
-cv::Mat read_image(const std::filesystem::path& path, int flags) {
+cv::Mat read_picture_to_difference(const std::filesystem::path& path, int flags) {
   const cv::Mat image = cv::imread(path.string(), flags);
   if (image.empty()) {
     throw DataError(path.string() + ": is missing or no readable picture");
@@ -53,7 +53,7 @@ cv::Mat read_image(const std::filesystem::path& path, int flags) {
 }
 
 /// Brings each channel of `image` to the mean and deviation of `target`.
-void match_gain(cv::Mat& image, const cv::Mat& target) {
+void match_gain_of(cv::Mat& image, const cv::Mat& target) {
   cv::Scalar mean, deviation, wanted_mean, wanted_deviation;
   cv::meanStdDev(image, mean, deviation);
   cv::meanStdDev(target, wanted_mean, wanted_deviation);
@@ -70,10 +70,10 @@ void count_pair(const std::filesystem::path& folder, const std::string& name,
                 std::vector<DistanceCounts>& counts) {
   std::array<cv::Mat, 2> pictures;
   for (std::size_t date = 0; date < 2; ++date) {
-    read_image(folder / (date == 0 ? "A" : "B") / name, cv::IMREAD_COLOR)
+    read_picture_to_difference(folder / (date == 0 ? "A" : "B") / name, cv::IMREAD_COLOR)
         .convertTo(pictures[date], CV_32FC3);
   }
-  const cv::Mat label = read_image(folder / "label" / name, cv::IMREAD_GRAYSCALE);
+  const cv::Mat label = read_picture_to_difference(folder / "label" / name, cv::IMREAD_GRAYSCALE);
   if (pictures[0].size() != pictures[1].size() || pictures[0].size() != label.size()) {
     throw DataError((folder / "A" / name).string() +
                     ": the two pictures and the label differ in size");
@@ -84,11 +84,11 @@ void count_pair(const std::filesystem::path& folder, const std::string& name,
     cv::Mat a = pictures[0];
     cv::Mat b = pictures[1].clone();
     if (method.blur) {
-      cv::GaussianBlur(pictures[0], a, {}, kBlur);
-      cv::GaussianBlur(pictures[1], b, {}, kBlur);
+      cv::GaussianBlur(pictures[0], a, {}, kPictureBlur);
+      cv::GaussianBlur(pictures[1], b, {}, kPictureBlur);
     }
     if (method.gain) {
-      match_gain(b, a);
+      match_gain_of(b, a);
     }
     cv::Mat distance(a.size(), CV_32F);
     for (int y = 0; y < a.rows; ++y) {
@@ -104,7 +104,7 @@ void count_pair(const std::filesystem::path& folder, const std::string& name,
       }
     }
     if (method.smooth) {
-      cv::GaussianBlur(distance, distance, {}, kSmooth);
+      cv::GaussianBlur(distance, distance, {}, kDistanceBlur);
     }
     for (int y = 0; y < a.rows; ++y) {
       const auto* d = distance.ptr<float>(y);
@@ -112,7 +112,7 @@ void count_pair(const std::filesystem::path& folder, const std::string& name,
       for (int x = 0; x < a.cols; ++x) {
         if (l[x] != 255) {
           const auto bin =
-              static_cast<std::size_t>(std::clamp(d[x] * kBinsPerLevel, 0.0, kBins - 1.0));
+              static_cast<std::size_t>(std::clamp(d[x] * kBinsPerLevel, 0.0, kDistanceBins - 1.0));
           ++counts[m].of[l[x] != 0 ? 1 : 0][bin];
         }
       }
@@ -120,7 +120,7 @@ void count_pair(const std::filesystem::path& folder, const std::string& name,
   }
 }
 
-std::vector<DistanceCounts> count_folder(const std::filesystem::path& folder) {
+std::vector<DistanceCounts> count_distances(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   std::error_code failure;
   for (const auto& entry : std::filesystem::directory_iterator(folder / "A", failure)) {
@@ -145,10 +145,10 @@ std::vector<double> f1_by_threshold(const DistanceCounts& counts) {
   for (const std::int64_t count : counts.of[1]) {
     positives += count;
   }
-  std::vector<double> f1(kBins);
+  std::vector<double> f1(kDistanceBins);
   std::int64_t hits = 0;
   std::int64_t called = 0;
-  for (std::size_t bin = kBins; bin-- > 0;) {
+  for (std::size_t bin = kDistanceBins; bin-- > 0;) {
     hits += counts.of[1][bin];
     called += counts.of[0][bin] + counts.of[1][bin];
     f1[bin] = called + positives == 0
@@ -162,8 +162,8 @@ std::vector<double> f1_by_threshold(const DistanceCounts& counts) {
 
 std::vector<Differencing> fit_differencing(const std::filesystem::path& train,
                                            const std::filesystem::path& test) {
-  const std::vector<DistanceCounts> fitted = count_folder(train);
-  const std::vector<DistanceCounts> held_out = count_folder(test);
+  const std::vector<DistanceCounts> fitted = count_distances(train);
+  const std::vector<DistanceCounts> held_out = count_distances(test);
   const std::vector<DifferencingMethod> methods = differencing_methods();
   std::vector<Differencing> results;
   for (std::size_t m = 0; m < methods.size(); ++m) {

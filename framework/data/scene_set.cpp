@@ -26,11 +26,11 @@ namespace fs = std::filesystem;
 constexpr int kLayoutVersion =
     1;  // of the files and of every drawn byte: raise it when either changes
 constexpr int kMostPairs = 9999;  // names have four digits
-constexpr std::array<const char*, 3> kSplits{"train", "val", "test"};
-constexpr std::array<const char*, 5> kKinds{"A", "B", "label", "label_a", "label_b"};
-constexpr const char* kMarker = R"("generator": "make_scenes")";
+constexpr std::array<const char*, 3> kSceneSplits{"train", "val", "test"};
+constexpr std::array<const char*, 5> kSceneKinds{"A", "B", "label", "label_a", "label_b"};
+constexpr const char* kSceneMarker = R"("generator": "make_scenes")";
 
-std::array<int, 3> pairs_of(const SceneSetOptions& options) {
+std::array<int, 3> scene_pairs(const SceneSetOptions& options) {
   return {options.train, options.val, options.test};
 }
 
@@ -49,16 +49,16 @@ std::string describe_set(const SceneSetOptions& options) {
       "  \"change\": {{\"classes\": [\"unchanged\", \"changed\"], \"palette\": [[0, 0, 0], [255, "
       "255, 255]]}},\n"
       "  \"semantic\": {{\"classes\": [{}], \"palette\": [{}]}}\n}}\n",
-      kMarker, kLayoutVersion, options.seed, options.size, options.train, options.val, options.test,
-      classes, palette);
+      kSceneMarker, kLayoutVersion, options.seed, options.size, options.train, options.val,
+      options.test, classes, palette);
 }
 
-std::string read_text(const fs::path& path) {
+std::string read_scene_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-void write_bytes(const fs::path& path, const char* data, std::size_t size) {
+void write_scene_file(const fs::path& path, const char* data, std::size_t size) {
   std::ofstream file(path, std::ios::binary);
   file.write(data, static_cast<std::streamsize>(size));
   file.close();
@@ -68,7 +68,8 @@ void write_bytes(const fs::path& path, const char* data, std::size_t size) {
   }
 }
 
-void write_png(const fs::path& path, std::vector<std::uint8_t>& pixels, int size, int channels) {
+void write_scene_png(const fs::path& path, std::vector<std::uint8_t>& pixels, int size,
+                     int channels) {
   cv::Mat image(size, size, channels == 3 ? CV_8UC3 : CV_8UC1, pixels.data());
   if (channels == 3) {  // OpenCV writes B, G, R
     for (std::size_t i = 0; i < pixels.size(); i += 3) {
@@ -77,11 +78,11 @@ void write_png(const fs::path& path, std::vector<std::uint8_t>& pixels, int size
   }
   std::vector<std::uint8_t> encoded;
   cv::imencode(".png", image, encoded, {cv::IMWRITE_PNG_COMPRESSION, 1});
-  write_bytes(path, reinterpret_cast<const char*>(encoded.data()), encoded.size());
+  write_scene_file(path, reinterpret_cast<const char*>(encoded.data()), encoded.size());
 }
 
-fs::path file_of(const fs::path& folder, std::size_t split, std::size_t kind, int index) {
-  return folder / kSplits[split] / kKinds[kind] / fmt::format("{:04}.png", index);
+fs::path scene_file(const fs::path& folder, std::size_t split, std::size_t kind, int index) {
+  return folder / kSceneSplits[split] / kSceneKinds[kind] / fmt::format("{:04}.png", index);
 }
 
 void write_scene(const SceneSetOptions& options, const fs::path& folder, std::size_t split,
@@ -93,20 +94,21 @@ void write_scene(const SceneSetOptions& options, const fs::path& folder, std::si
   const std::array<std::vector<std::uint8_t>*, 5> images{&pair.a, &pair.b, &pair.label,
                                                          &pair.label_a, &pair.label_b};
   for (std::size_t kind = 0; kind < images.size(); ++kind) {
-    write_png(file_of(folder, split, kind, index), *images[kind], options.size, kind < 2 ? 3 : 1);
+    write_scene_png(scene_file(folder, split, kind, index), *images[kind], options.size,
+                    kind < 2 ? 3 : 1);
   }
 }
 
 /// Whether a folder holds exactly this set.
-bool is_whole(const SceneSetOptions& options, const fs::path& folder) {
-  if (read_text(folder / "scenes.json") != describe_set(options)) {
+bool is_whole_set(const SceneSetOptions& options, const fs::path& folder) {
+  if (read_scene_text(folder / "scenes.json") != describe_set(options)) {
     return false;
   }
-  for (std::size_t split = 0; split < kSplits.size(); ++split) {
-    for (std::size_t kind = 0; kind < kKinds.size(); ++kind) {
-      for (int index = 0; index < pairs_of(options)[split]; ++index) {
+  for (std::size_t split = 0; split < kSceneSplits.size(); ++split) {
+    for (std::size_t kind = 0; kind < kSceneKinds.size(); ++kind) {
+      for (int index = 0; index < scene_pairs(options)[split]; ++index) {
         std::error_code missing;
-        if (fs::file_size(file_of(folder, split, kind, index), missing) == 0 || missing) {
+        if (fs::file_size(scene_file(folder, split, kind, index), missing) == 0 || missing) {
           return false;
         }
       }
@@ -126,7 +128,8 @@ void check_replaceable(const fs::path& folder) {
   if (!fs::is_directory(folder)) {
     throw DataError(folder.string() + ": is a file, not a folder; choose another folder");
   }
-  const bool marked = read_text(folder / "scenes.json").find(kMarker) != std::string::npos;
+  const bool marked =
+      read_scene_text(folder / "scenes.json").find(kSceneMarker) != std::string::npos;
   const auto known = [](const auto& names, const fs::path& path) {
     return std::find(names.begin(), names.end(), path.filename().string()) != names.end();
   };
@@ -137,11 +140,11 @@ void check_replaceable(const fs::path& folder) {
     if (split.path().filename() == "scenes.json") {
       continue;
     }
-    if (!split.is_directory() || !known(kSplits, split.path())) {
+    if (!split.is_directory() || !known(kSceneSplits, split.path())) {
       refuse(split.path());
     }
     for (const auto& kind : fs::directory_iterator(split)) {
-      if (!kind.is_directory() || !known(kKinds, kind.path())) {
+      if (!kind.is_directory() || !known(kSceneKinds, kind.path())) {
         refuse(kind.path());
       }
       for (const auto& file : fs::directory_iterator(kind)) {
@@ -155,7 +158,7 @@ void check_replaceable(const fs::path& folder) {
   }
 }
 
-void remove_ours(const fs::path& folder) {
+void remove_scene_set(const fs::path& folder) {
   if (fs::exists(folder)) {
     check_replaceable(folder);
     fs::remove_all(folder);
@@ -167,11 +170,11 @@ void remove_ours(const fs::path& folder) {
 void write_scenes(const SceneSetOptions& options, const fs::path& folder,
                   const std::function<void(int, int)>& progress) {
   std::vector<std::pair<std::size_t, int>> work;
-  for (std::size_t split = 0; split < kSplits.size(); ++split) {
-    for (const char* kind : kKinds) {
-      fs::create_directories(folder / kSplits[split] / kind);
+  for (std::size_t split = 0; split < kSceneSplits.size(); ++split) {
+    for (const char* kind : kSceneKinds) {
+      fs::create_directories(folder / kSceneSplits[split] / kind);
     }
-    for (int index = 0; index < pairs_of(options)[split]; ++index) {
+    for (int index = 0; index < scene_pairs(options)[split]; ++index) {
       work.emplace_back(split, index);
     }
   }
@@ -227,7 +230,7 @@ void write_scenes(const SceneSetOptions& options, const fs::path& folder,
   }
 }
 
-void check_options(const SceneSetOptions& options) {
+void check_scene_options(const SceneSetOptions& options) {
   const auto check = [](const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
     if (value < low || value > high) {
       throw UserError(fmt::format("--{}: must be from {} to {}, got {}", name, low, high, value));
@@ -250,7 +253,7 @@ void check_options(const SceneSetOptions& options) {
 
 SceneSetResult make_scene_set(const SceneSetOptions& options,
                               const std::function<void(int, int)>& progress) {
-  check_options(options);
+  check_scene_options(options);
   fs::path out = fs::absolute(options.out).lexically_normal();
   if (!out.has_filename()) {
     out = out.parent_path();  // "data/scenes/"
@@ -261,17 +264,17 @@ SceneSetResult make_scene_set(const SceneSetOptions& options,
   old += ".old";
   try {
     if (fs::exists(out)) {
-      if (is_whole(options, out)) {
+      if (is_whole_set(options, out)) {
         return SceneSetResult::up_to_date;
       }
       check_replaceable(out);
     }
-    remove_ours(drawing);
-    remove_ours(old);
+    remove_scene_set(drawing);
+    remove_scene_set(old);
     fs::create_directories(drawing);
     const std::string text = describe_set(options);
     try {
-      write_bytes(drawing / "scenes.json", text.data(), text.size());
+      write_scene_file(drawing / "scenes.json", text.data(), text.size());
       write_scenes(options, drawing, progress);
     } catch (...) {
       std::error_code ignored;
@@ -284,7 +287,8 @@ SceneSetResult make_scene_set(const SceneSetOptions& options,
     fs::rename(drawing, out);
     fs::remove_all(old);
   } catch (const fs::filesystem_error& error) {
-    throw DataError(error.path1().string() + ": " + error.code().message());
+    throw DataError(error.path1().string() +
+                    ": cannot be read or written: " + error.code().message());
   }
   return SceneSetResult::written;
 }

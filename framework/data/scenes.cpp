@@ -15,8 +15,8 @@ namespace strata::data {
 namespace {
 
 // Streams of one scene: index * kStreams + purpose.
-enum Purpose : std::uint64_t { kLayout, kLooks, kTexture, kSensorA, kSensorB, kStreams = 64 };
-constexpr int kAttempts = 12;
+enum SceneStream : std::uint64_t { kLayout, kLooks, kTexture, kSensorA, kSensorB, kStreams = 64 };
+constexpr int kLayoutAttempts = 12;
 
 /// The camera of date B: every point of the picture moves by at least one pixel, whatever the
 /// rotation and scale add.
@@ -35,7 +35,7 @@ scene::View draw_second_view(Philox& random, int size) {
           s, c,  half - s * half - c * half + length * std::sin(heading)};
 }
 
-scene::View invert(const scene::View& v) {
+scene::View invert_view(const scene::View& v) {
   const double d = v[0] * v[4] - v[1] * v[3];
   return {v[4] / d,  -v[1] / d, (v[1] * v[5] - v[4] * v[2]) / d,
           -v[3] / d, v[0] / d,  (v[3] * v[2] - v[0] * v[5]) / d};
@@ -65,7 +65,7 @@ ScenePair draw_scene(std::uint64_t seed, std::uint64_t index, int size) {
   ScenePair pair;
   pair.size = size;
   scene::World world;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kLayoutAttempts; ++attempt) {
     Philox layout = stream(kSensorB + 1 + static_cast<std::uint64_t>(attempt));
     world = scene::lay_out_world(layout, size);
     pair.label_a = crop_canvas(scene::class_map(world, 0), size);
@@ -85,7 +85,7 @@ ScenePair draw_scene(std::uint64_t seed, std::uint64_t index, int size) {
   const std::array<scene::Look, 2> looks = scene::draw_looks(looks_random);
   const scene::View first{1, 0, 0, 0, 1, 0};
   const scene::View second = draw_second_view(looks_random, size);
-  pair.a_to_b = invert(second);
+  pair.a_to_b = invert_view(second);
   pair.a = scene::take_picture(world, 0, looks[0], first, stream(kTexture), stream(kSensorA));
   pair.b = scene::take_picture(world, 1, looks[1], second, stream(kTexture), stream(kSensorB));
   return pair;
