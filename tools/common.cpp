@@ -18,7 +18,13 @@ void add_config(CLI::App& app, ConfigArguments& arguments) {
 }
 
 void add_device(CLI::App& app, ConfigArguments& arguments) {
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:K")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:K; default: runtime.device");
+}
+
+std::vector<std::string> all_overrides(const ConfigArguments& arguments) {
+  std::vector<std::string> overrides = arguments.overrides;
+  if (!arguments.device.empty()) overrides.push_back("runtime.device=" + arguments.device);
+  return overrides;
 }
 
 int run_tool(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {

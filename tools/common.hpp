@@ -14,10 +14,12 @@ constexpr int kOk = 0, kOurError = 1, kUserError = 2, kInterrupted = 130;
 struct ConfigArguments {
   std::string config;
   std::vector<std::string> overrides;  // "a.b.0.c=VALUE"
-  std::string device = "cpu";
+  std::string device;                  // "": what the config says
 };
 void add_config(CLI::App& app, ConfigArguments& arguments);
 void add_device(CLI::App& app, ConfigArguments& arguments);
+/// The overrides, with --device as one of runtime.device.
+std::vector<std::string> all_overrides(const ConfigArguments& arguments);
 
 /// Parses the arguments, runs `body`, and turns what it throws into one message on stderr and the
 /// exit code: 2 for a user's error, 1 for ours.

@@ -1,11 +1,13 @@
 // predict: label maps and pictures of images, pairs or folders of them.
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
 
+#include "framework/engine/session.hpp"
 #include "framework/inference/pictures.hpp"
 #include "framework/io/image.hpp"
 #include "framework/io/safetensors.hpp"
@@ -135,11 +137,12 @@ void run(const Arguments& arguments) {
   Registry registry;
   register_builtin_components(registry);
   const Experiment experiment =
-      load_experiment(arguments.config.config, arguments.config.overrides, registry);
+      load_experiment(arguments.config.config, all_overrides(arguments.config), registry);
+  engine::apply_runtime(experiment);
   const std::vector<Item> items =
       list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates));
-  const auto predictor = trained_model(
-      experiment, find_weights(experiment, arguments.weights), arguments.config.device);
+  const auto model = trained_model(experiment, find_weights(experiment, arguments.weights));
+  c10::InferenceMode guard;
   const Writer writer(arguments, experiment);
   for (const Item& item : items) {
     Batch batch;
@@ -161,7 +164,9 @@ void run(const Arguments& arguments) {
     meta.height = meta.original_height = images.front().size(0);
     meta.width = meta.original_width = images.front().size(1);
     batch.meta.push_back(meta);
-    writer.write(item, images, inference::restore(predictor(batch), batch, 0));
+    const Batch moved = inference::to_device(batch, c10::Device(experiment.runtime.device),
+                                             engine::wants_channels_last(experiment));
+    writer.write(item, images, inference::restore(model->predict(moved), batch, 0));
   }
   std::printf("%zu predictions in %s\n", items.size(), arguments.out.c_str());
 }

@@ -2,36 +2,30 @@
 
 #include <filesystem>
 
+#include "framework/engine/checkpoint.hpp"
+#include "framework/engine/session.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
 
 namespace strata::tools {
 
-namespace fs = std::filesystem;
-
-std::string work_dir_of(const Experiment& experiment) {
-  return experiment.runtime.work_dir.empty() ? "work_dirs/" + experiment.name
-                                             : experiment.runtime.work_dir;
-}
-
 std::string find_weights(const Experiment& experiment, const std::string& given) {
-  const fs::path path = given.empty() ? fs::path(work_dir_of(experiment)) / "best" : fs::path(given);
-  if (fs::is_directory(path)) {
-    const fs::path inside = path / "model.safetensors";
-    if (fs::is_regular_file(inside)) return inside.string();
-    throw CheckpointError(path.string() + ": is not a checkpoint, it holds no model.safetensors");
+  if (!given.empty()) return engine::weights_of(given);
+  const std::string work_dir = engine::work_dir_of(experiment);
+  if (!std::filesystem::is_directory(work_dir)) {
+    throw CheckpointError(work_dir + ": there is no trained model; run tools/train first, or name a "
+                                     "weight file");
   }
-  if (fs::is_regular_file(path)) return path.string();
-  if (!given.empty()) throw CheckpointError(given + ": does not exist");
-  throw CheckpointError(path.string() + ": there is no trained model; run tools/train first, or "
-                                        "name a weight file");
+  return engine::weights_of(work_dir);
 }
 
-inference::Predictor trained_model(const Experiment& experiment, const std::string& weights,
-                                   const std::string& device) {
+std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std::string& weights) {
   auto model = experiment.build_model();
   io::load_state(*model, io::read_safetensors(weights).tensors, weights);
-  return inference::Predictor(model, c10::Device(device));
+  inference::place(*model, c10::Device(experiment.runtime.device),
+                   engine::wants_channels_last(experiment));
+  model->eval();
+  return model;
 }
 
 }  // namespace strata::tools

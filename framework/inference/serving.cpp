@@ -1,7 +1,8 @@
-#include "framework/inference/predictor.hpp"
+#include "framework/inference/serving.hpp"
 
 #include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
+
+#include <array>
 
 namespace strata::inference {
 
@@ -16,22 +17,15 @@ Batch to_device(const Batch& batch, c10::Device device, bool channels_last) {
   return moved;
 }
 
-Predictor::Predictor(std::shared_ptr<Model> model, c10::Device device, bool channels_last)
-    : model_(std::move(model)), device_(device), channels_last_(channels_last) {
-  model_->to(device_);
-  model_->eval();
-  if (!channels_last_) return;
+void place(torch::nn::Module& model, c10::Device device, bool channels_last) {
+  model.to(device);
+  if (!channels_last) return;
   at::NoGradGuard no_grad;
-  for (at::Tensor& parameter : model_->parameters()) {
+  for (at::Tensor& parameter : model.parameters()) {
     if (parameter.dim() == 4) {
       parameter.set_data(parameter.contiguous(at::MemoryFormat::ChannelsLast));
     }
   }
-}
-
-Outputs Predictor::operator()(const Batch& batch) const {
-  c10::InferenceMode guard;
-  return model_->predict(to_device(batch, device_, channels_last_));
 }
 
 Outputs restore(const Outputs& outputs, const Batch& batch, std::int64_t n) {

@@ -1,0 +1,259 @@
+#include "framework/engine/session.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/utils.h>
+
+#include "framework/base/log.hpp"
+#include "framework/config/value.hpp"
+#include "framework/data/sampler.hpp"
+#include "framework/inference/serving.hpp"
+#include "framework/io/safetensors.hpp"
+#include "framework/io/weights.hpp"
+#include "framework/engine/checkpoint.hpp"
+
+namespace strata::engine {
+namespace {
+
+c10::Device device_of(const Experiment& experiment) {
+  return c10::Device(experiment.runtime.device);
+}
+
+Dataset::Context dataset_context(const Experiment& experiment) {
+  return {experiment.labels, true, experiment.model.ask(&Segmentor::Statics::dates)};
+}
+
+std::vector<std::shared_ptr<const Transform>> build_transforms(const Experiment& experiment,
+                                                               const SplitOptions& split) {
+  std::vector<std::shared_ptr<const Transform>> transforms;
+  for (const auto& slot : split.transforms) transforms.push_back(slot.build({experiment.labels}));
+  return transforms;
+}
+
+std::unique_ptr<Loader> make_loader(std::shared_ptr<const Dataset> dataset,
+                                    std::vector<std::shared_ptr<const Transform>> transforms,
+                                    const Experiment& experiment, const SplitOptions& split,
+                                    bool training) {
+  const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
+  auto sampler = training ? make_shuffled_sampler(dataset->size(), seed)
+                          : make_sequential_sampler(dataset->size());
+  return std::make_unique<Loader>(std::move(dataset), std::move(transforms), std::move(sampler),
+                                  LoaderOptions{.batch_size = split.batch_size,
+                                                .workers = split.workers,
+                                                .prefetch = split.prefetch,
+                                                .seed = seed});
+}
+
+/// The loader as the runner sees it: batches by number.
+class LoaderBatches final : public BatchSource {
+ public:
+  LoaderBatches(std::unique_ptr<Loader> loader, std::int64_t batch_size)
+      : loader_(std::move(loader)), batch_size_(batch_size) {}
+  Batch next() override { return *loader_->next(); }
+  void seek(std::int64_t batch) override { loader_->seek(batch * batch_size_); }
+  double seconds_waited() const override { return loader_->seconds_waited(); }
+
+ private:
+  std::unique_ptr<Loader> loader_;
+  std::int64_t batch_size_;
+};
+
+// A part says which of its keys is wrong; here is known where that key stands.
+template <class Body>
+auto located(const Experiment& experiment, const std::string& path, const Body& body) {
+  try {
+    return body();
+  } catch (const OptionError& error) {
+    const std::string key = error.key().empty() ? path : path + "." + error.key();
+    const config::Value* at = experiment.document.root.at(key);
+    if (at == nullptr) at = experiment.document.root.at(path);
+    throw ConfigError({{at == nullptr ? Origin{} : at->origin, key, error.what()}});
+  }
+}
+
+std::vector<Trainer> build_trainers(const Experiment& experiment, const torch::nn::Module& model,
+                                    const optim::Freezer* freezer, std::int64_t steps) {
+  std::vector<Trainer> trainers;
+  const auto parameters = optim::parameters_of(model);
+  for (const auto& [name, slot] : experiment.optimizer.sets) {
+    const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
+    const optim::GroupPlan plan =
+        located(experiment, slot.path, [&] { return plan_groups(parameters, common, freezer); });
+    log::info("{}", plan.table);
+    Trainer trainer;
+    trainer.name = name;
+    trainer.optimizer = slot.build({plan.groups});
+    if (experiment.schedule) {
+      trainer.schedule = experiment.schedule->build({.steps = steps, .base_lr = common.lr});
+    }
+    trainers.push_back(std::move(trainer));
+  }
+  return trainers;
+}
+
+void require(const Experiment& experiment, bool there, const std::string& path,
+             const std::string& what) {
+  if (there) return;
+  const Origin file{experiment.document.files.empty() ? "" : experiment.document.files.back(), 0, 0};
+  throw ConfigError({{file, path, what}});
+}
+
+}  // namespace
+
+std::string work_dir_of(const Experiment& experiment) {
+  return experiment.runtime.work_dir.empty() ? "work_dirs/" + experiment.name
+                                             : experiment.runtime.work_dir;
+}
+
+bool wants_channels_last(const Experiment& experiment) {
+  return experiment.runtime.memory_format != "contiguous";
+}
+
+void apply_runtime(const Experiment& experiment) {
+  located(experiment, "runtime", [&] {
+    try {
+      device_of(experiment);
+    } catch (const c10::Error&) {
+      throw OptionError("device", "must be \"cpu\", \"cuda\" or \"cuda:K\", got \"" +
+                                      experiment.runtime.device + "\"");
+    }
+  });
+  if (experiment.runtime.threads > 0) {
+    at::set_num_threads(static_cast<int>(experiment.runtime.threads));
+  }
+  torch::manual_seed(static_cast<std::uint64_t>(experiment.runtime.seed));
+}
+
+std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOptions& split,
+                                    bool training) {
+  return make_loader(split.dataset.build(dataset_context(experiment)),
+                     build_transforms(experiment, split), experiment, split, training);
+}
+
+struct Evaluator::Set {
+  std::string name;
+  const SplitOptions* split;
+  std::shared_ptr<const Dataset> dataset;
+  std::vector<std::shared_ptr<const Transform>> transforms;
+  std::vector<std::shared_ptr<Metric>> metrics;
+};
+
+Evaluator::~Evaluator() = default;
+
+Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits)
+    : experiment_(experiment) {
+  for (const auto& [name, split] : splits.sets) {
+    auto set = std::make_unique<Set>();
+    set->name = name;
+    set->split = &split;
+    set->dataset = split.dataset.build(dataset_context(experiment));
+    set->transforms = build_transforms(experiment, split);
+    for (const auto& [key, slot] : experiment.evaluate.metrics) {
+      set->metrics.push_back(slot.build({experiment.labels}));
+    }
+    sets_.push_back(std::move(set));
+  }
+}
+
+Scores Evaluator::run(Model& model, const std::function<bool()>& cancelled, const Visitor& visit) {
+  c10::InferenceMode guard;
+  Scores scores;
+  for (const auto& set : sets_) {
+    for (const auto& metric : set->metrics) metric->reset();
+    const auto loader =
+        make_loader(set->dataset, set->transforms, experiment_, *set->split, /*training=*/false);
+    while (auto batch = loader->next()) {
+      if (cancelled && cancelled()) return scores;
+      const Batch moved = inference::to_device(*batch, device_of(experiment_),
+                                               wants_channels_last(experiment_));
+      const Outputs outputs = model.predict(moved);
+      for (const auto& metric : set->metrics) metric->update(outputs, moved);
+      if (visit) visit(set->name, moved, outputs);
+    }
+    const std::string prefix = set->name.empty() ? "" : set->name + ".";
+    for (const auto& metric : set->metrics) {
+      for (const auto& [name, value] : metric->scores()) scores.emplace_back(prefix + name, value);
+    }
+  }
+  return scores;
+}
+
+std::string Evaluator::tables() const {
+  std::string text;
+  for (const auto& set : sets_) {
+    for (const auto& metric : set->metrics) {
+      const std::string table = metric->table();
+      if (table.empty()) continue;
+      text += (text.empty() ? "" : "\n\n") + (set->name.empty() ? "" : set->name + "\n") + table;
+    }
+  }
+  return text;
+}
+
+std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::string& resume) {
+  require(experiment, experiment.data.train.has_value(), "data.train",
+          "is missing: training needs [data.train]");
+  require(experiment, !experiment.optimizer.sets.empty(), "optimizer",
+          "is missing: training needs [optimizer] with a type");
+  const SplitOptions& split = *experiment.data.train;
+  RunSettings settings;
+  RunParts parts;
+
+  // Files first: a missing one is found before any memory is taken.
+  auto dataset = split.dataset.build(dataset_context(experiment));
+  settings.samples_in_epoch = dataset->size();
+  settings.batch_size = split.batch_size;
+  located(experiment, "train", [&] {
+    settings.steps = steps_of(experiment.train, dataset->size(), split.batch_size);
+    settings.validation_interval =
+        validation_interval(experiment.evaluate, experiment.train, settings.steps, dataset->size(),
+                            split.batch_size);
+  });
+  std::shared_ptr<Evaluator> evaluator;
+  if (!experiment.data.val.sets.empty() && !experiment.evaluate.metrics.empty()) {
+    evaluator = std::make_shared<Evaluator>(experiment, experiment.data.val);
+  }
+
+  parts.model = experiment.build_model();
+  if (!experiment.init.from.empty() && resume.empty()) {
+    const std::string path = weights_of(experiment.init.from.resolved);
+    const io::LoadReport report = io::load_state(
+        *parts.model, io::read_safetensors(path).tensors, path, experiment.init.allow);
+    log::info("{}: {}", path, report.str());
+  }
+  settings.device = device_of(experiment);
+  settings.channels_last = wants_channels_last(experiment);
+  inference::place(*parts.model, settings.device, settings.channels_last);
+
+  if (!experiment.freeze.empty()) {
+    parts.freezer = located(experiment, "freeze", [&] {
+      return std::make_unique<optim::Freezer>(experiment.freeze, *parts.model);
+    });
+  }
+  parts.trainers = build_trainers(experiment, *parts.model, parts.freezer.get(), settings.steps);
+  parts.batches = std::make_unique<LoaderBatches>(
+      make_loader(std::move(dataset), build_transforms(experiment, split), experiment, split,
+                  /*training=*/true),
+      split.batch_size);
+  if (evaluator) {
+    parts.validate = [evaluator, model = parts.model](const std::function<bool()>& cancelled) {
+      return evaluator->run(*model, cancelled);
+    };
+  }
+  for (const auto& [name, slot] : experiment.hooks) {
+    parts.hooks.emplace_back(name, slot.build({name}));
+  }
+  settings.train = experiment.train;
+  settings.best = experiment.evaluate.best;
+  settings.best_rule = experiment.evaluate.best_rule;
+  settings.seed = static_cast<std::uint64_t>(experiment.runtime.seed);
+  settings.work_dir = work_dir_of(experiment);
+  settings.config =
+      config::to_toml(config::dump_object(config::schema_of<Experiment>(), &experiment));
+  for (const config::Path& plugin : experiment.plugins) settings.plugins.push_back(plugin.resolved);
+  settings.resume = resume;
+  return std::make_unique<Runner>(std::move(parts), std::move(settings));
+}
+
+}  // namespace strata::engine

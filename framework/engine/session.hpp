@@ -1,0 +1,51 @@
+// From an experiment to its parts: the one place where config meets loader, model and runner.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/data/loader.hpp"
+#include "framework/engine/experiment.hpp"
+#include "framework/engine/runner.hpp"
+
+namespace strata::engine {
+
+/// Threads, seed and device as [runtime] says. Throws ConfigError for a device that is not there.
+STRATA_API void apply_runtime(const Experiment& experiment);
+/// runtime.work_dir, or work_dirs/<config name>.
+STRATA_API std::string work_dir_of(const Experiment& experiment);
+STRATA_API bool wants_channels_last(const Experiment& experiment);
+
+/// The samples of a split: endless and shuffled for training, once in order otherwise.
+STRATA_API std::unique_ptr<Loader> make_loader(const Experiment& experiment,
+                                               const SplitOptions& split, bool training);
+
+/// Called with every evaluated batch.
+using Visitor = std::function<void(const std::string& set, const Batch&, const Outputs&)>;
+
+/// Measures models on the sets of a split, again and again: files are listed once.
+class STRATA_API Evaluator {
+ public:
+  Evaluator(const Experiment& experiment, const SplitSets& splits);
+  ~Evaluator();
+
+  /// Scores of `model` (in eval mode, on the experiment's device), names prefixed with "<set>." of
+  /// named sets. Stops early, with what it has, once `cancelled` says so.
+  Scores run(Model& model, const std::function<bool()>& cancelled = nullptr,
+             const Visitor& visit = nullptr);
+  /// The metrics' tables of the last run.
+  std::string tables() const;
+
+ private:
+  struct Set;
+  const Experiment& experiment_;
+  std::vector<std::unique_ptr<Set>> sets_;
+};
+
+/// Everything that a training run needs, built. `resume`: checkpoint folder, or "".
+STRATA_API std::unique_ptr<Runner> make_runner(const Experiment& experiment,
+                                               const std::string& resume);
+
+}  // namespace strata::engine

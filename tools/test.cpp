@@ -1,0 +1,93 @@
+// test: scores of a trained model on the test split.
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "framework/base/atomic_file.hpp"
+#include "framework/engine/session.hpp"
+#include "framework/io/image.hpp"
+#include "registry/builtin.hpp"
+#include "tools/common.hpp"
+#include "tools/trained.hpp"
+
+namespace strata::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  ConfigArguments config;
+  std::string weights, metrics_out, save;
+};
+
+std::string to_json(const Scores& scores) {
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : scores) {
+    // NaN (a class that never occurs) has no JSON form.
+    object[name] = std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
+  }
+  return object.dump(2) + "\n";
+}
+
+void save_labels(const std::string& folder, const Experiment& experiment, const std::string& set,
+                 const Batch& batch, const Outputs& outputs) {
+  for (std::int64_t n = 0; n < batch.size(); ++n) {
+    for (const auto& [name, output] : inference::restore(outputs, batch, n)) {
+      const LabelSpec* label = experiment.labels.find(output.target);
+      if (label == nullptr || output.kind == Output::Kind::value) continue;
+      const fs::path to = fs::path(folder) / set / output.target / (batch.meta[n].name + ".png");
+      fs::create_directories(to.parent_path());
+      io::write_label_png(to.string(), labels(output)[0].to(at::kByte).contiguous(),
+                          label->palette);
+    }
+  }
+}
+
+void run(const Arguments& arguments) {
+  Registry registry;
+  register_builtin_components(registry);
+  const Experiment experiment =
+      load_experiment(arguments.config.config, all_overrides(arguments.config), registry);
+  engine::apply_runtime(experiment);
+  const bool has_test = !experiment.data.test.sets.empty();
+  const SplitSets& splits = has_test ? experiment.data.test : experiment.data.val;
+  if (splits.sets.empty()) {
+    throw UserError(arguments.config.config + ": data.test: is missing: testing needs [data.test] "
+                                              "(or [data.val])");
+  }
+  const std::string weights = find_weights(experiment, arguments.weights);
+  engine::Evaluator evaluator(experiment, splits);
+  const auto model = trained_model(experiment, weights);
+  engine::Visitor visit;
+  if (!arguments.save.empty()) {
+    visit = [&](const std::string& set, const Batch& batch, const Outputs& outputs) {
+      save_labels(arguments.save, experiment, set, batch, outputs);
+    };
+  }
+  const Scores scores = evaluator.run(*model, nullptr, visit);
+  std::fprintf(stderr, "%s on %s\n", weights.c_str(), has_test ? "data.test" : "data.val");
+  std::printf("%s\n", evaluator.tables().c_str());
+  if (!arguments.metrics_out.empty()) write_file_atomic(arguments.metrics_out, to_json(scores));
+}
+
+}  // namespace
+
+int run_test(int argc, char** argv) {
+  CLI::App app("Scores a trained model on the test split.", "test");
+  Arguments arguments;
+  add_config(app, arguments.config);
+  add_device(app, arguments.config);
+  app.add_option("weights", arguments.weights,
+                 "safetensors file or checkpoint folder; default: the run's best");
+  app.add_option("--metrics-out", arguments.metrics_out, "write the scores as JSON, name to number");
+  app.add_option("--save", arguments.save, "write the predicted label maps into this folder");
+  return run_tool(app, argc, argv, [&] {
+    run(arguments);
+    return kOk;
+  });
+}
+
+}  // namespace strata::tools
