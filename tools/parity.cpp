@@ -4,13 +4,11 @@
 #include <torch/nn/module.h>
 
 #include <cstdio>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <map>
 
-#include "framework/engine/experiment.hpp"
+#include "framework/engine/session.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
-#include "framework/optim/build.hpp"
 #include "registry/builtin.hpp"
 #include "tools/common.hpp"
 
@@ -19,7 +17,7 @@ namespace {
 
 struct Arguments {
   ConfigArguments config;
-  std::string weights, inputs, outputs, meta;
+  std::string weights, inputs, outputs;
   std::string mode = "eval", dtype = "float32";
   std::vector<std::string> allow;
   bool gradients = false, stochastic = false;
@@ -125,14 +123,15 @@ void run(const Arguments& arguments) {
     }
   }
   if (arguments.steps > 0) {
-    auto optimizer = build_optimizer(experiment, *model);
-    auto schedule = build_schedule(experiment, arguments.steps);
+    const auto trainers = engine::build_trainers(experiment, *model, nullptr, arguments.steps);
     std::vector<at::Tensor> curve;
     for (std::int64_t step = 0; step < arguments.steps; ++step) {
-      optimizer->zero_grad();
+      for (const auto& trainer : trainers) trainer.optimizer->zero_grad();
       context.step_number = step;
       curve.push_back(model->train_step(batch, context).total().detach());
-      optimizer->step(schedule ? schedule->factor(step) : 1.0);
+      for (const auto& trainer : trainers) {
+        trainer.optimizer->step(trainer.schedule ? trainer.schedule->factor(step) : 1.0);
+      }
     }
     out.put("curve", at::stack(curve));
     for (const auto& item : model->named_parameters()) out.put("param." + item.key(), item.value());

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "framework/base/files.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/inference/pictures.hpp"
 #include "framework/io/image.hpp"
@@ -91,9 +92,7 @@ class Writer {
  public:
   Writer(const Arguments& arguments, const Experiment& experiment)
       : folder_(arguments.out), experiment_(experiment), probabilities_(arguments.probabilities) {
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error) throw DataError(folder_.string() + ": cannot be made: " + error.message());
+    make_folder(folder_.string());
   }
 
   void write(const Item& item, const std::vector<at::Tensor>& images, const Outputs& outputs) const {

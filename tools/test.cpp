@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "framework/base/atomic_file.hpp"
+#include "framework/base/files.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/image.hpp"
 #include "registry/builtin.hpp"
@@ -39,7 +39,7 @@ void save_labels(const std::string& folder, const Experiment& experiment, const 
       const LabelSpec* label = experiment.labels.find(output.target);
       if (label == nullptr || output.kind == Output::Kind::value) continue;
       const fs::path to = fs::path(folder) / set / output.target / (batch.meta[n].name + ".png");
-      fs::create_directories(to.parent_path());
+      make_folder(to.parent_path().string());
       io::write_label_png(to.string(), labels(output)[0].to(at::kByte).contiguous(),
                           label->palette);
     }
@@ -70,7 +70,7 @@ void run(const Arguments& arguments) {
   const Scores scores = evaluator.run(*model, nullptr, visit);
   std::fprintf(stderr, "%s on %s\n", weights.c_str(), has_test ? "data.test" : "data.val");
   std::printf("%s\n", evaluator.tables().c_str());
-  if (!arguments.metrics_out.empty()) write_file_atomic(arguments.metrics_out, to_json(scores));
+  if (!arguments.metrics_out.empty()) write_text(arguments.metrics_out, to_json(scores));
 }
 
 }  // namespace

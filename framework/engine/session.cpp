@@ -72,26 +72,6 @@ auto located(const Experiment& experiment, const std::string& path, const Body& 
   }
 }
 
-std::vector<Trainer> build_trainers(const Experiment& experiment, const torch::nn::Module& model,
-                                    const optim::Freezer* freezer, std::int64_t steps) {
-  std::vector<Trainer> trainers;
-  const auto parameters = optim::parameters_of(model);
-  for (const auto& [name, slot] : experiment.optimizer.sets) {
-    const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
-    const optim::GroupPlan plan =
-        located(experiment, slot.path, [&] { return plan_groups(parameters, common, freezer); });
-    log::info("{}", plan.table);
-    Trainer trainer;
-    trainer.name = name;
-    trainer.optimizer = slot.build({plan.groups});
-    if (experiment.schedule) {
-      trainer.schedule = experiment.schedule->build({.steps = steps, .base_lr = common.lr});
-    }
-    trainers.push_back(std::move(trainer));
-  }
-  return trainers;
-}
-
 void require(const Experiment& experiment, bool there, const std::string& path,
              const std::string& what) {
   if (there) return;
@@ -191,6 +171,44 @@ std::string Evaluator::tables() const {
   return text;
 }
 
+std::unique_ptr<optim::Freezer> build_freezer(const Experiment& experiment,
+                                              torch::nn::Module& model) {
+  if (experiment.freeze.empty()) return nullptr;
+  return located(experiment, "freeze",
+                 [&] { return std::make_unique<optim::Freezer>(experiment.freeze, model); });
+}
+
+std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(
+    const Experiment& experiment, const torch::nn::Module& model, const optim::Freezer* freezer) {
+  std::vector<std::pair<std::string, optim::GroupPlan>> plans;
+  const auto parameters = optim::parameters_of(model);
+  for (const auto& [name, slot] : experiment.optimizer.sets) {
+    plans.emplace_back(name, located(experiment, slot.path, [&, &chosen = slot] {
+      return plan_groups(parameters, chosen.ask(&Optimizer::Statics::common), freezer);
+    }));
+  }
+  return plans;
+}
+
+std::vector<Trainer> build_trainers(const Experiment& experiment, const torch::nn::Module& model,
+                                    const optim::Freezer* freezer, std::int64_t steps) {
+  std::vector<Trainer> trainers;
+  const auto plans = plan_trainers(experiment, model, freezer);
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    log::info("{}", plans[i].second.table);
+    const Slot<Optimizer>& slot = experiment.optimizer.sets[i].second;
+    Trainer trainer;
+    trainer.name = plans[i].first;
+    trainer.optimizer = slot.build({plans[i].second.groups});
+    if (experiment.schedule) {
+      const double lr = slot.ask(&Optimizer::Statics::common).lr;
+      trainer.schedule = experiment.schedule->build({.steps = steps, .base_lr = lr});
+    }
+    trainers.push_back(std::move(trainer));
+  }
+  return trainers;
+}
+
 std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::string& resume) {
   require(experiment, experiment.data.train.has_value(), "data.train",
           "is missing: training needs [data.train]");
@@ -226,11 +244,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   settings.channels_last = wants_channels_last(experiment);
   inference::place(*parts.model, settings.device, settings.channels_last);
 
-  if (!experiment.freeze.empty()) {
-    parts.freezer = located(experiment, "freeze", [&] {
-      return std::make_unique<optim::Freezer>(experiment.freeze, *parts.model);
-    });
-  }
+  parts.freezer = build_freezer(experiment, *parts.model);
   parts.trainers = build_trainers(experiment, *parts.model, parts.freezer.get(), settings.steps);
   parts.batches = std::make_unique<LoaderBatches>(
       make_loader(std::move(dataset), build_transforms(experiment, split), experiment, split,

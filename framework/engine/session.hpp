@@ -44,6 +44,18 @@ class STRATA_API Evaluator {
   std::vector<std::unique_ptr<Set>> sets_;
 };
 
+/// `freeze` over the model; null when nothing is frozen. Throws ConfigError, located, for a pattern
+/// that matches nothing.
+STRATA_API std::unique_ptr<optim::Freezer> build_freezer(const Experiment& experiment,
+                                                         torch::nn::Module& model);
+/// The parameter groups of each optimizer. Throws as build_freezer does.
+STRATA_API std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(
+    const Experiment& experiment, const torch::nn::Module& model, const optim::Freezer* freezer);
+/// Optimizers over these groups, with their schedules.
+STRATA_API std::vector<Trainer> build_trainers(const Experiment& experiment,
+                                               const torch::nn::Module& model,
+                                               const optim::Freezer* freezer, std::int64_t steps);
+
 /// Everything that a training run needs, built. `resume`: checkpoint folder, or "".
 STRATA_API std::unique_ptr<Runner> make_runner(const Experiment& experiment,
                                                const std::string& resume);
