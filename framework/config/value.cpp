@@ -51,7 +51,7 @@ bool is_bare_key(std::string_view key) {
   });
 }
 
-std::string quoted(std::string_view text) {
+std::string toml_quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     switch (c) {
@@ -84,7 +84,7 @@ std::string quoted(std::string_view text) {
 }
 
 std::string key_text(std::string_view key) {
-  return is_bare_key(key) ? std::string(key) : quoted(key);
+  return is_bare_key(key) ? std::string(key) : toml_quoted(key);
 }
 
 // The shortest text that reads back as the same number, and as a float.
@@ -113,7 +113,7 @@ std::string one_line(const Value& value, bool escape) {
   if (const auto* integer = value.as_integer()) return std::to_string(*integer);
   if (const auto* number = value.as_float()) return float_text(*number);
   if (const auto* text = value.as_string())
-    return quoted(escape ? escape_references(*text) : *text);
+    return toml_quoted(escape ? escape_references(*text) : *text);
   if (const auto* array = value.as_array()) {
     std::string out = "[";
     for (const Value& element : *array) {
