@@ -1,0 +1,261 @@
+// Data sets in folders: images with label maps (SegmentationFolder), and several dates of one
+// place with theirs (ChangeFolder).
+#include <memory>
+
+#include "framework/base/error.hpp"
+#include "framework/data/dataset.hpp"
+#include "framework/data/labels.hpp"
+#include "framework/data/listing.hpp"
+#include "framework/io/image.hpp"
+
+namespace strata::data {
+
+namespace {
+
+/// What one target's files are and how they are read; a bare string is the folder.
+struct TargetOptions : LabelOptions {
+  static constexpr const char* shorthand = "folder";
+  std::string folder;
+  std::string suffix;
+
+  static auto fields() {
+    using config::field;
+    return config::join(
+        LabelOptions::fields(),
+        field("folder", &TargetOptions::folder, "folder of the label files, inside data_root")
+            .required(),
+        field("suffix", &TargetOptions::suffix,
+              "end of the label file names; \"\": the dataset's seg_map_suffix"));
+  }
+};
+
+std::string size_text(const at::Tensor& map) {
+  return std::to_string(map.size(0)) + " x " + std::to_string(map.size(1));
+}
+
+/// Listing, reading and checking that both data sets share.
+class FolderDataset : public Dataset {
+ public:
+  std::int64_t size() const override { return static_cast<std::int64_t>(samples_.size()); }
+  std::string name(std::int64_t index) const override { return at(index).name; }
+
+  Sample read(std::int64_t index) const override {
+    const ListedSample& listed = at(index);
+    Sample sample;
+    sample.meta.name = listed.name;
+    for (std::size_t i = 0; i < dates_; ++i) {
+      sample.images.push_back(io::read_image(listed.files[i], channels_));
+      sample.meta.paths.push_back(listed.files[i]);
+      check_size(sample, listed.files[i], sample.images.back(), "image");
+    }
+    for (std::size_t i = 0; i < readers_.size(); ++i) {
+      const std::string& file = listed.files[dates_ + i];
+      at::Tensor map = readers_[i].second.read(file);
+      check_size(sample, file, map, "label");
+      const LabelSpec* spec = readers_[i].first;
+      sample.targets[spec->name] = {std::move(map), spec};
+    }
+    sample.meta.height = sample.meta.original_height = sample.height();
+    sample.meta.width = sample.meta.original_width = sample.width();
+    return sample;
+  }
+
+ protected:
+  struct Column {
+    const LabelSpec* spec;
+    LabelOptions options;
+    std::string key;  // of the options in the config, for errors
+  };
+
+  explicit FolderDataset(const Context& context) : labels_(context.labels) {}
+
+  void open(const std::vector<FileColumn>& files, const Listing& listing, std::size_t dates,
+            const std::vector<Column>& targets, const std::string& color_type) {
+    dates_ = dates;
+    channels_ = color_type == "color" ? io::Channels::rgb : io::Channels::as_stored;
+    samples_ = list_samples(files, listing);
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      std::vector<std::string> maps;
+      for (const ListedSample& sample : samples_) maps.push_back(sample.files[dates + i]);
+      try {
+        readers_.emplace_back(targets[i].spec,
+                              LabelReader(targets[i].options, *targets[i].spec, maps));
+      } catch (const OptionError& error) {
+        if (targets[i].key.empty()) throw;
+        throw OptionError(targets[i].key + "." + error.key(), error.what());
+      }
+    }
+  }
+
+  LabelSpecs labels_;  // samples point into it
+
+ private:
+  const ListedSample& at(std::int64_t index) const {
+    return samples_.at(static_cast<std::size_t>(index));
+  }
+
+  static void check_size(const Sample& sample, const std::string& file, const at::Tensor& map,
+                         const char* what) {
+    const at::Tensor& first = sample.images.front();
+    if (map.size(0) == first.size(0) && map.size(1) == first.size(1)) return;
+    throw DataError(file + ": " + what + " is " + size_text(map) +
+                    " pixels (height x width), but " + sample.meta.paths.front() + " is " +
+                    size_text(first) + "; resample one to the other");
+  }
+
+  std::size_t dates_ = 1;
+  io::Channels channels_ = io::Channels::rgb;
+  std::vector<ListedSample> samples_;
+  std::vector<std::pair<const LabelSpec*, LabelReader>> readers_;
+};
+
+constexpr const char* kImageSuffixDoc =
+    "end of the image file names (\"_leftImg8bit.png\"), not part of a sample's name; \"\": any "
+    "picture";
+constexpr const char* kLabelSuffixDoc =
+    "end of the label file names (\"_gtFine_labelTrainIds.png\"); \"\": any picture";
+constexpr const char* kListDoc =
+    "list file with a line a sample: its name, or the paths (from the list file's folder) of its "
+    "images and labels, separated by blanks, or by tabs when names hold blanks; left out: all "
+    "files";
+constexpr const char* kSkipDoc = "leave out files without a partner instead of stopping";
+constexpr const char* kColorDoc =
+    "\"color\": 8-bit RGB; \"unchanged\": the file's channels, 16-bit values as float";
+
+struct SegmentationFolderOptions : LabelOptions {
+  config::Path image_dir;
+  config::Path label_dir;
+  std::string img_suffix;
+  std::string seg_map_suffix;
+  config::Path ann_file;
+  std::string target;
+  std::string color_type = "color";
+  bool skip_unpaired = false;
+
+  static auto fields() {
+    using O = SegmentationFolderOptions;
+    using config::field;
+    return std::tuple_cat(
+        std::tuple{
+            field("image_dir", &O::image_dir, "folder of the images").required(),
+            field("label_dir", &O::label_dir,
+                  "folder of the label maps; not needed for prediction"),
+            field("img_suffix", &O::img_suffix, kImageSuffixDoc),
+            field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
+            field("ann_file", &O::ann_file, kListDoc),
+            field("target", &O::target, "name of the label under data.labels; \"\": the first one"),
+            field("color_type", &O::color_type, kColorDoc).one_of({"color", "unchanged"}),
+            field("skip_unpaired", &O::skip_unpaired, kSkipDoc)},
+        LabelOptions::fields());
+  }
+};
+
+class SegmentationFolder final : public FolderDataset {
+ public:
+  SegmentationFolder(SegmentationFolderOptions options, const Context& context)
+      : FolderDataset(context) {
+    std::vector<FileColumn> files = {
+        {"image", options.image_dir.resolved, "image_dir", options.img_suffix, "img_suffix"}};
+    std::vector<Column> targets;
+    if (context.with_labels) {
+      if (options.label_dir.empty()) {
+        throw OptionError("label_dir", "is missing; set it to the folder of the label maps");
+      }
+      files.push_back({"label", options.label_dir.resolved, "label_dir", options.seg_map_suffix,
+                       "seg_map_suffix"});
+      targets.push_back({&labels_.get(options.target), options, ""});
+    }
+    open(files, {options.ann_file.resolved, options.skip_unpaired}, 1, targets, options.color_type);
+  }
+  static std::int64_t dates_of(const SegmentationFolderOptions&) { return 1; }
+};
+
+struct ChangeFolderOptions {
+  config::Path data_root;
+  std::vector<std::string> image_dirs = {"A", "B"};
+  config::Named<TargetOptions> targets;
+  std::string img_suffix;
+  std::string seg_map_suffix;
+  config::Path ann_file;
+  std::string color_type = "color";
+  bool skip_unpaired = false;
+
+  static auto fields() {
+    using O = ChangeFolderOptions;
+    using config::field;
+    return std::tuple{
+        field("data_root", &O::data_root, "folder that holds the others").required().alias("root"),
+        field("image_dirs", &O::image_dirs, "folders of the images, one a date, inside data_root")
+            .not_empty(),
+        field("targets", &O::targets,
+              "folder of the files of each label: {change = \"label\", semantic_a = {folder = "
+              "\"label_a\", reduce_zero_label = true}}; empty: the folder \"label\" holds the "
+              "change label, or the only one"),
+        field("img_suffix", &O::img_suffix, kImageSuffixDoc),
+        field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
+        field("ann_file", &O::ann_file, kListDoc),
+        field("color_type", &O::color_type, kColorDoc).one_of({"color", "unchanged"}),
+        field("skip_unpaired", &O::skip_unpaired, kSkipDoc)};
+  }
+};
+
+class ChangeFolder final : public FolderDataset {
+ public:
+  ChangeFolder(ChangeFolderOptions options, const Context& context) : FolderDataset(context) {
+    const std::string& root = options.data_root.resolved;
+    std::vector<FileColumn> files;
+    for (std::size_t i = 0; i < options.image_dirs.size(); ++i) {
+      files.push_back({"image", join_path(root, options.image_dirs[i]), "image_dirs",
+                       options.img_suffix, "img_suffix"});
+    }
+    std::vector<Column> targets;
+    if (context.with_labels) {
+      if (options.targets.empty()) options.targets = {{change_label(), label_folder()}};
+      for (const auto& [name, target] : options.targets) {
+        files.push_back({"label", join_path(root, target.folder), "targets." + name,
+                         target.suffix.empty() ? options.seg_map_suffix : target.suffix,
+                         target.suffix.empty() ? "seg_map_suffix" : "targets." + name + ".suffix"});
+        targets.push_back({&find(name), target, "targets." + name});
+      }
+    }
+    open(files, {options.ann_file.resolved, options.skip_unpaired}, options.image_dirs.size(),
+         targets, options.color_type);
+  }
+  static std::int64_t dates_of(const ChangeFolderOptions& options) {
+    return static_cast<std::int64_t>(options.image_dirs.size());
+  }
+
+ private:
+  std::string change_label() const {
+    for (const LabelSpec& spec : labels_.all()) {
+      if (spec.role == "change") return spec.name;
+    }
+    return labels_.get("").name;
+  }
+  static TargetOptions label_folder() {
+    TargetOptions target;
+    target.folder = "label";
+    return target;
+  }
+  const LabelSpec& find(const std::string& name) const {
+    try {
+      return labels_.get(name);
+    } catch (const OptionError& error) {
+      throw OptionError("targets." + name, error.what());
+    }
+  }
+};
+
+}  // namespace
+
+}  // namespace strata::data
+
+STRATA_COMPONENTS(framework_data_datasets) {
+  using namespace strata::data;
+  registry.add<strata::Dataset, SegmentationFolder, SegmentationFolderOptions>(
+      "SegmentationFolder", "images and label maps in two folders, paired by name",
+      {"BaseSegDataset"});
+  registry.add<strata::Dataset, ChangeFolder, ChangeFolderOptions>(
+      "ChangeFolder", "two or more dates of the same places and label maps, paired by name",
+      {"BaseCDDataset"});
+}

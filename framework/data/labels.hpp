@@ -1,0 +1,62 @@
+// From the values stored in a label file to class indices.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/config/schema.hpp"
+#include "framework/model/spec.hpp"
+
+namespace strata::data {
+
+/// How the label files of one target are read.
+struct LabelOptions {
+  std::string label_format = "auto";
+  bool reduce_zero_label = false;
+  config::Named<std::int64_t> label_map;
+
+  static auto fields() {
+    using O = LabelOptions;
+    using config::field;
+    return std::tuple{
+        field("label_format", &O::label_format,
+              "what label files hold: \"index\" (class indices), \"binary\" (two classes, values "
+              "from 128 on are class 1), \"palette\" (the colours of data.labels.NAME.palette); "
+              "\"auto\" is \"binary\" for a label of two classes whose files hold 0 and 255, else "
+              "\"index\"")
+            .one_of({"auto", "index", "binary", "palette"}),
+        field("reduce_zero_label", &O::reduce_zero_label,
+              "value 0 becomes ignore_index and the others count down by one"),
+        field("label_map", &O::label_map,
+              "new value of stored values, after reduce_zero_label: {7 = 0, 8 = 1}; others stay")};
+  }
+};
+
+/// Reads the label files of one target. Thread-safe.
+class LabelReader {
+ public:
+  /// `files`: all label files of the data set, from which "auto" looks into a few. Throws
+  /// OptionError for options that do not fit the label.
+  LabelReader(LabelOptions options, const LabelSpec& spec, const std::vector<std::string>& files);
+
+  /// [H, W] uint8 with class indices and spec.ignore_index. Throws DataError naming the file, the
+  /// value, how often it stands there and what is declared.
+  at::Tensor read(const std::string& path) const;
+
+ private:
+  void apply_table(const std::string& path, const at::Tensor& map) const;
+  at::Tensor from_colours(const std::string& path, const at::Tensor& colours) const;
+
+  LabelOptions options_;
+  const LabelSpec* spec_;
+  bool detected_binary_ = false;           // by "auto"
+  std::array<std::uint8_t, 256> table_{};  // stored value -> class
+  std::array<bool, 256> valid_{};          // whether that is a class or ignore_index
+};
+
+}  // namespace strata::data

@@ -1,0 +1,237 @@
+// Changes of light and colour, by date: two dates of one place differ in both.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+#include <opencv2/imgproc.hpp>
+
+#include "framework/base/error.hpp"
+#include "framework/data/transform.hpp"
+
+namespace strata::data {
+
+namespace {
+
+struct PhotoMetricDistortionOptions {
+  std::int64_t brightness_delta = 32;
+  std::vector<double> contrast_range = {0.5, 1.5};
+  std::vector<double> saturation_range = {0.5, 1.5};
+  std::int64_t hue_delta = 18;
+  bool joint = false;
+
+  static auto fields() {
+    using O = PhotoMetricDistortionOptions;
+    using config::field;
+    return std::tuple{
+        field("brightness_delta", &O::brightness_delta, "largest change of brightness, of 255")
+            .at_least(0)
+            .at_most(255),
+        field("contrast_range", &O::contrast_range, "factors of contrast").size(2).at_least(0),
+        field("saturation_range", &O::saturation_range, "factors of saturation")
+            .size(2)
+            .at_least(0),
+        field("hue_delta", &O::hue_delta, "largest turn of hue, in steps of 2 degrees")
+            .at_least(0)
+            .at_most(90),
+        field("joint", &O::joint, "the same change for every date; otherwise each has its own")};
+  }
+};
+
+using Table = std::array<std::uint8_t, 256>;
+
+Table identity() {
+  Table table;
+  std::iota(table.begin(), table.end(), std::uint8_t{0});
+  return table;
+}
+
+// value * factor + shift, cut to 0..255 and truncated, as mmseg computes it.
+void append(Table& table, double factor, double shift) {
+  for (std::uint8_t& value : table) {
+    const float now =
+        static_cast<float>(value) * static_cast<float>(factor) + static_cast<float>(shift);
+    value = static_cast<std::uint8_t>(std::clamp(now, 0.0F, 255.0F));
+  }
+}
+
+void look_up(const std::uint8_t* in, std::uint8_t* out, std::int64_t count, const Table& table) {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = table[in[i]];
+}
+
+/// Brightness, contrast, saturation, hue, each with probability 1/2, contrast first or last
+/// (mmseg's order; Liu et al., "SSD", 2016). On 8-bit values: what works on each value alone is
+/// one table, saturation and hue share one way to HSV (hue in 2 degrees) and back.
+class PhotoMetricDistortion final : public Transform {
+ public:
+  PhotoMetricDistortion(PhotoMetricDistortionOptions options, const Context&)
+      : options_(std::move(options)) {
+    check("contrast_range", options_.contrast_range);
+    check("saturation_range", options_.saturation_range);
+  }
+
+  void apply(Sample& sample, Philox& random) const override {
+    Change change = draw(random);
+    for (std::size_t i = 0; i < sample.images.size(); ++i) {
+      if (i > 0 && !options_.joint) change = draw(random);
+      at::Tensor& image = sample.images[i];
+      if (image.scalar_type() != at::kByte || image.size(2) != 3) {
+        throw DataError(sample.meta.paths[i] +
+                        ": PhotoMetricDistortion changes 8-bit RGB pictures, got " +
+                        std::to_string(image.size(2)) + " channels" +
+                        (image.scalar_type() == at::kByte ? "" : " of more than 8 bits") +
+                        "; take it out of the transforms");
+      }
+      image = distort(image, change);
+    }
+  }
+
+ private:
+  struct Change {
+    Table before = identity(), after = identity(), hue = identity(), saturation = identity();
+    bool values = false;   // before or after does something
+    bool colours = false;  // hue or saturation does
+  };
+
+  static void check(const char* key, const std::vector<double>& range) {
+    if (range[0] > range[1]) throw OptionError(key, "its lower end is above its upper end");
+  }
+
+  // Draws the same number of values whatever comes of them.
+  Change draw(Philox& random) const {
+    const bool brightness = random.chance(0.5);
+    const auto delta = static_cast<double>(options_.brightness_delta);
+    const double shift = random.uniform(-delta, delta);
+    const bool contrast_first = random.chance(0.5);
+    const bool contrast = random.chance(0.5);
+    const double factor = random.uniform(options_.contrast_range[0], options_.contrast_range[1]);
+    const bool saturation = random.chance(0.5);
+    const double saturate =
+        random.uniform(options_.saturation_range[0], options_.saturation_range[1]);
+    const bool hue = random.chance(0.5);
+    const std::int64_t turn = random.integer(-options_.hue_delta, options_.hue_delta);
+
+    Change change;
+    if (brightness) append(change.before, 1, shift);
+    if (contrast) append(contrast_first ? change.before : change.after, factor, 0);
+    if (saturation) append(change.saturation, saturate, 0);
+    if (hue) {
+      for (std::int64_t h = 0; h < 180; ++h) {
+        change.hue[static_cast<std::size_t>(h)] = static_cast<std::uint8_t>((h + turn + 180) % 180);
+      }
+    }
+    change.values = brightness || contrast;
+    change.colours = saturation || hue;
+    return change;
+  }
+
+  static at::Tensor distort(const at::Tensor& image, const Change& change) {
+    if (!change.values && !change.colours) return image;
+    const std::int64_t height = image.size(0), width = image.size(1), row = 3 * width;
+    at::Tensor result = at::empty({height, width, 3}, at::kByte);
+    const auto* in = image.const_data_ptr<std::uint8_t>();
+    auto* out = result.mutable_data_ptr<std::uint8_t>();
+    if (!change.colours) {
+      Table table = change.before;
+      for (std::uint8_t& value : table) value = change.after[value];
+      for (std::int64_t y = 0; y < height; ++y) {
+        look_up(in + y * image.stride(0), out + y * row, row, table);
+      }
+      return result;
+    }
+    // In strips that stay in the cache from the first table to the last.
+    constexpr std::int64_t kStripBytes = 1 << 16;
+    const std::int64_t strip = std::clamp<std::int64_t>(kStripBytes / row, 1, height);
+    thread_local std::vector<std::uint8_t> hsv_buffer;
+    hsv_buffer.resize(static_cast<std::size_t>(strip * row));
+    for (std::int64_t top = 0; top < height; top += strip) {
+      const std::int64_t rows = std::min(strip, height - top);
+      for (std::int64_t y = top; y < top + rows; ++y) {
+        look_up(in + y * image.stride(0), out + y * row, row, change.before);
+      }
+      cv::Mat rgb(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, out + top * row);
+      cv::Mat hsv(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, hsv_buffer.data());
+      cv::cvtColor(rgb, hsv, cv::COLOR_RGB2HSV);
+      for (std::uint8_t *p = hsv_buffer.data(), *end = p + rows * row; p != end; p += 3) {
+        p[0] = change.hue[p[0]];
+        p[1] = change.saturation[p[1]];
+      }
+      cv::cvtColor(hsv, rgb, cv::COLOR_HSV2RGB);
+      look_up(out + top * row, out + top * row, rows * row, change.after);
+    }
+    return result;
+  }
+
+  PhotoMetricDistortionOptions options_;
+};
+
+struct NormalizeOptions {
+  std::vector<double> mean, std;
+
+  static auto fields() {
+    using O = NormalizeOptions;
+    using config::field;
+    return std::tuple{
+        field("mean", &O::mean, "subtracted, one a channel").required().not_empty(),
+        field("std", &O::std, "divided by, one a channel").required().not_empty().above(0)};
+  }
+};
+
+/// (value - mean) / std as float. The model's preprocessor does this for 8-bit pictures; this is
+/// for a model that is told not to (mean 0, std 1), such as one for 16-bit pictures.
+class Normalize final : public Transform {
+ public:
+  Normalize(NormalizeOptions options, const Context&) : options_(std::move(options)) {
+    if (options_.mean.size() != options_.std.size()) {
+      throw OptionError("std", "has " + std::to_string(options_.std.size()) + " values, mean has " +
+                                   std::to_string(options_.mean.size()));
+    }
+  }
+
+  void apply(Sample& sample, Philox&) const override {
+    for (std::size_t i = 0; i < sample.images.size(); ++i) {
+      at::Tensor& image = sample.images[i];
+      if (image.size(2) != static_cast<std::int64_t>(options_.mean.size())) {
+        throw DataError(sample.meta.paths[i] + ": has " + std::to_string(image.size(2)) +
+                        " channels, but Normalize has means for " +
+                        std::to_string(options_.mean.size()));
+      }
+      image = image.scalar_type() == at::kByte ? normalize<std::uint8_t>(image)
+                                               : normalize<float>(image);
+    }
+  }
+
+ private:
+  template <class T>
+  at::Tensor normalize(const at::Tensor& image) const {
+    at::Tensor result = at::empty(image.sizes(), at::kFloat);
+    auto* out = result.mutable_data_ptr<float>();
+    const std::int64_t channels = image.size(2);
+    for (std::int64_t y = 0; y < image.size(0); ++y) {
+      const T* in = image.const_data_ptr<T>() + y * image.stride(0);
+      for (std::int64_t x = 0; x < image.size(1); ++x) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          const auto k = static_cast<std::size_t>(c);
+          *out++ = (static_cast<float>(*in++) - static_cast<float>(options_.mean[k])) /
+                   static_cast<float>(options_.std[k]);
+        }
+      }
+    }
+    return result;
+  }
+
+  NormalizeOptions options_;
+};
+
+}  // namespace
+
+}  // namespace strata::data
+
+STRATA_COMPONENTS(framework_data_transforms_photometry) {
+  using namespace strata::data;
+  registry.add<strata::Transform, PhotoMetricDistortion, PhotoMetricDistortionOptions>(
+      "PhotoMetricDistortion", "random brightness, contrast, saturation and hue");
+  registry.add<strata::Transform, Normalize, NormalizeOptions>(
+      "Normalize", "subtracts a mean and divides by a deviation; normally the model does");
+}

@@ -1,0 +1,34 @@
+// The PNG and JPEG codecs behind framework/io/image.hpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace strata::io::detail {
+
+/// The content of a file, held by the caller.
+struct Bytes {
+  const std::string& path;  // for messages
+  const std::uint8_t* data = nullptr;
+  std::size_t size = 0;
+};
+
+bool is_png(const Bytes& bytes);
+bool is_jpeg(const Bytes& bytes);
+
+enum class Decode { rgb, as_stored, label };
+
+/// rgb: [H, W, 3]; as_stored: [H, W, 1 to 4], float32 for 16 bits; label: [H, W] or [H, W, 3].
+at::Tensor decode_png(const Bytes& bytes, Decode decode);
+/// As decode_png; undefined for colour spaces that only OpenCV reads (CMYK).
+at::Tensor decode_jpeg(const Bytes& bytes, Decode decode);
+
+/// A PNG file: `palette` (r, g, b after each other) makes it an indexed one; `channels` is 1 or 3.
+std::string encode_png(const std::uint8_t* pixels, std::int64_t height, std::int64_t width,
+                       int channels, const std::vector<std::uint8_t>& palette);
+
+}  // namespace strata::io::detail

@@ -1,0 +1,222 @@
+#include "framework/io/image.hpp"
+
+#include <ATen/ops/empty.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <opencv2/core/utils/logger.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "framework/base/error.hpp"
+#include "framework/base/files.hpp"
+#include "framework/io/codecs.hpp"
+
+namespace strata::io {
+
+namespace {
+
+using detail::Bytes;
+using detail::Decode;
+
+// One buffer a thread, kept: files are read one after the other.
+std::vector<std::uint8_t>& read_file(const std::string& path) {
+  thread_local std::vector<std::uint8_t> buffer;
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  auto failed = [&](const char* cure) {
+    const std::string reason = std::strerror(errno);
+    if (file >= 0) ::close(file);
+    throw DataError(path + ": cannot be read (" + reason + "); " + cure);
+  };
+  if (file < 0) {
+    if (errno == ENOENT) {
+      throw DataError(path + ": no such file; restore it or take it out of the data set");
+    }
+    failed("check its permissions");
+  }
+  struct stat status {};
+  if (::fstat(file, &status) != 0) failed("check the disk");
+  if (S_ISDIR(status.st_mode)) {
+    ::close(file);
+    throw DataError(path + ": is a folder, expected an image file");
+  }
+  buffer.resize(static_cast<std::size_t>(status.st_size));
+  std::size_t have = 0;
+  while (have < buffer.size()) {
+    const ssize_t got = ::read(file, buffer.data() + have, buffer.size() - have);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) failed("check the disk");
+    if (got == 0) break;  // shorter than a moment ago: the codec reports it
+    have += static_cast<std::size_t>(got);
+  }
+  ::close(file);
+  buffer.resize(have);
+  if (have == 0) throw DataError(path + ": file is empty; copy or make it again");
+  return buffer;
+}
+
+// Loader threads are the parallelism; OpenCV's own threads and messages are switched off.
+void quiet_opencv() {
+  static const bool done = [] {
+    cv::setNumThreads(1);
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+at::Tensor tensor_of(const cv::Mat& mat) {
+  const std::int64_t height = mat.rows, width = mat.cols, channels = mat.channels();
+  const bool bytes = mat.depth() == CV_8U;
+  at::Tensor image = at::empty({height, width, channels}, bytes ? at::kByte : at::kFloat);
+  cv::Mat out(mat.rows, mat.cols, CV_MAKETYPE(bytes ? CV_8U : CV_32F, mat.channels()),
+              image.mutable_data_ptr());
+  if (channels == 3) {
+    cv::Mat converted;
+    if (!bytes) mat.convertTo(converted, CV_32F);
+    cv::cvtColor(bytes ? mat : converted, out, cv::COLOR_BGR2RGB);
+  } else if (channels == 4) {
+    cv::Mat converted;
+    if (!bytes) mat.convertTo(converted, CV_32F);
+    cv::cvtColor(bytes ? mat : converted, out, cv::COLOR_BGRA2RGBA);
+  } else if (bytes) {
+    mat.copyTo(out);
+  } else {
+    mat.convertTo(out, CV_32F);
+  }
+  return image;
+}
+
+[[noreturn]] void not_an_image(const Bytes& bytes) {
+  throw DataError(bytes.path +
+                  ": damaged, or no image that can be read; convert it to PNG, JPEG or TIFF");
+}
+
+at::Tensor decode_other(const Bytes& bytes, Decode decode) {
+  quiet_opencv();
+  cv::Mat mat;
+  const cv::Mat data(1, static_cast<int>(bytes.size), CV_8U, const_cast<std::uint8_t*>(bytes.data));
+  try {
+    mat = cv::imdecode(data, cv::IMREAD_UNCHANGED);
+  } catch (const cv::Exception&) {
+    not_an_image(bytes);
+  }
+  if (mat.empty()) not_an_image(bytes);
+  if (decode == Decode::as_stored) return tensor_of(mat);
+  if (decode == Decode::rgb) {
+    if (mat.depth() != CV_8U) {
+      throw DataError(bytes.path +
+                      ": holds values of more than 8 bits, expected 8-bit RGB; set color_type = "
+                      "\"unchanged\" to read them as they are");
+    }
+    cv::Mat bgr = mat;
+    if (mat.channels() == 1) cv::cvtColor(mat, bgr, cv::COLOR_GRAY2BGR);
+    if (mat.channels() == 4) cv::cvtColor(mat, bgr, cv::COLOR_BGRA2BGR);
+    if (bgr.channels() != 3) {
+      throw DataError(bytes.path + ": has " + std::to_string(mat.channels()) +
+                      " channels, expected RGB; set color_type = \"unchanged\" to read them all");
+    }
+    return tensor_of(bgr);
+  }
+  at::Tensor map = tensor_of(mat);
+  if (map.scalar_type() == at::kFloat) {
+    const auto* in = map.const_data_ptr<float>();
+    at::Tensor whole = at::empty(map.sizes(), at::kByte);
+    auto* out = whole.mutable_data_ptr<std::uint8_t>();
+    for (std::int64_t i = 0; i < map.numel(); ++i) {
+      const float value = in[i];
+      if (!(value >= 0 && value <= 255 && value == static_cast<float>(static_cast<int>(value)))) {
+        throw DataError(bytes.path + ": label holds value " + cv::format("%g", value) +
+                        ", values are whole numbers up to 255; renumber the classes");
+      }
+      out[i] = static_cast<std::uint8_t>(value);
+    }
+    map = whole;
+  }
+  return map.size(2) == 1 ? map.squeeze(2) : map;
+}
+
+at::Tensor decode_file(const std::string& path, Decode decode) {
+  const std::vector<std::uint8_t>& content = read_file(path);
+  const Bytes bytes{path, content.data(), content.size()};
+  if (detail::is_png(bytes)) return detail::decode_png(bytes, decode);
+  if (detail::is_jpeg(bytes)) {
+    at::Tensor image = detail::decode_jpeg(bytes, decode);
+    if (image.defined()) return image;
+  }
+  return decode_other(bytes, decode);
+}
+
+// A label saved as RGB with three equal channels is a grey label.
+at::Tensor drop_equal_channels(const at::Tensor& map) {
+  if (map.dim() == 2) return map;
+  const std::int64_t channels = map.size(2), count = map.size(0) * map.size(1);
+  const auto* in = map.const_data_ptr<std::uint8_t>();
+  at::Tensor grey = at::empty({map.size(0), map.size(1)}, at::kByte);
+  auto* out = grey.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < count; ++i, in += channels) {
+    if (channels >= 3 && (in[0] != in[1] || in[0] != in[2])) return map;
+    out[i] = in[0];
+  }
+  return grey;
+}
+
+}  // namespace
+
+const std::vector<std::string>& image_suffixes() {
+  static const std::vector<std::string> all = {".bmp", ".jpeg", ".jpg",  ".png", ".ppm",
+                                               ".pgm", ".tif",  ".tiff", ".webp"};
+  return all;
+}
+
+bool is_image_name(const std::string& name) {
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string::npos) return false;
+  std::string suffix = name.substr(dot);
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const auto& all = image_suffixes();
+  return std::find(all.begin(), all.end(), suffix) != all.end();
+}
+
+at::Tensor read_image(const std::string& path, Channels channels) {
+  return decode_file(path, channels == Channels::rgb ? Decode::rgb : Decode::as_stored);
+}
+
+at::Tensor read_label(const std::string& path) {
+  at::Tensor map = drop_equal_channels(decode_file(path, Decode::label));
+  if (map.dim() == 2 || map.size(2) == 3) return map;
+  at::Tensor colours = at::empty({map.size(0), map.size(1), 3}, at::kByte);
+  auto* out = colours.mutable_data_ptr<std::uint8_t>();
+  const auto* in = map.const_data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < map.size(0) * map.size(1); ++i) {
+    std::memcpy(out + 3 * i, in + map.size(2) * i, 3);
+  }
+  return colours;
+}
+
+void write_png(const std::string& path, const at::Tensor& image) {
+  const at::Tensor pixels = image.contiguous();
+  const int channels = image.dim() == 2 ? 1 : static_cast<int>(image.size(2));
+  write_text(path, detail::encode_png(pixels.const_data_ptr<std::uint8_t>(), image.size(0),
+                                      image.size(1), channels, {}));
+}
+
+void write_label_png(const std::string& path, const at::Tensor& map,
+                     const std::vector<std::vector<std::int64_t>>& palette) {
+  std::vector<std::uint8_t> colours(std::size_t{3} * 256, 0);
+  for (std::size_t i = 0; i < std::min<std::size_t>(palette.size(), 256); ++i) {
+    for (std::size_t c = 0; c < 3; ++c)
+      colours[3 * i + c] = static_cast<std::uint8_t>(palette[i][c]);
+  }
+  const at::Tensor pixels = map.contiguous();
+  write_text(path, detail::encode_png(pixels.const_data_ptr<std::uint8_t>(), map.size(0),
+                                      map.size(1), 1, colours));
+}
+
+}  // namespace strata::io

@@ -1,0 +1,48 @@
+// Pictures and label maps from files, and PNG files from them.
+//
+// PNG and JPEG are decoded here with libpng and libjpeg, straight into the tensor: OpenCV expands
+// palette PNGs to colours, so that class indices are lost, and says nothing about files that are
+// cut short. Everything else (TIFF, BMP, WebP, …) goes through OpenCV.
+//
+// Reading fails with a DataError "path: what; cure". All functions are thread-safe and use no
+// thread but the caller's.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "framework/base/export.hpp"
+
+namespace strata::io {
+
+/// Whether the file name ends (in any case) like a picture that can be read.
+STRATA_API bool is_image_name(const std::string& name);
+/// The endings that is_image_name accepts, with their dots.
+STRATA_API const std::vector<std::string>& image_suffixes();
+
+enum class Channels {
+  rgb,        // three channels, 8 bits: grey is repeated, an alpha channel dropped
+  as_stored,  // the file's own channels in RGB(A) order; 16-bit and float values as float32
+};
+
+/// Decodes a picture to [H, W, C] uint8 or float32, contiguous. The orientation that a camera
+/// noted in a JPEG (EXIF) is applied.
+STRATA_API at::Tensor read_image(const std::string& path, Channels channels = Channels::rgb);
+
+/// Decodes a label file: [H, W] uint8 with the stored values (palette indices, grey values that
+/// are not scaled, 16-bit values if they fit), or [H, W, 3] uint8 for a picture in colours.
+STRATA_API at::Tensor read_label(const std::string& path);
+
+/// Writes [H, W] uint8 (grey) or [H, W, 3] uint8 (RGB) as PNG: the file is there whole or not at
+/// all (UserError "path: cannot be written: …").
+STRATA_API void write_png(const std::string& path, const at::Tensor& image);
+
+/// Writes a label map [H, W] uint8 as palette PNG: `palette` holds [r, g, b] for index 0, 1, …;
+/// indices beyond it are black.
+STRATA_API void write_label_png(const std::string& path, const at::Tensor& map,
+                                const std::vector<std::vector<std::int64_t>>& palette);
+
+}  // namespace strata::io
