@@ -1,5 +1,6 @@
 #include "framework/nn/activation.hpp"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/leaky_relu.h>
 #include <ATen/ops/relu.h>
@@ -8,6 +9,11 @@
 #include <ATen/ops/tanh.h>
 
 namespace strata::nn {
+namespace {
+
+bool needs_input(const at::Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
+
+}  // namespace
 
 at::Tensor activate_(at::Tensor x, const Activation& activation) {
   switch (activation.kind) {
@@ -24,11 +30,11 @@ at::Tensor activate_(at::Tensor x, const Activation& activation) {
       // In place is legal only while the sign of the output tells the sign of the input.
       return activation.slope > 0 ? at::leaky_relu_(x, activation.slope)
                                   : at::leaky_relu(x, activation.slope);
-    // The gradients of these need the input, so in place would cost a copy.
+    // The gradients of these need the input.
     case Activation::Kind::gelu:
-      return at::gelu(x);
+      return needs_input(x) ? at::gelu(x) : at::gelu_(x);
     case Activation::Kind::silu:
-      return at::silu(x);
+      return needs_input(x) ? at::silu(x) : at::silu_(x);
   }
   return x;
 }

@@ -1,0 +1,77 @@
+#include "framework/nn/residual.hpp"
+
+#include <ATen/ops/avg_pool2d.h>
+
+#include "framework/nn/conv_module.hpp"
+#include "framework/nn/init.hpp"
+
+namespace strata::nn {
+
+ResidualBlock::ResidualBlock(const ResidualOptions& options, std::int64_t expansion) {
+  const std::int64_t out = options.planes * expansion;
+  if (options.stride == 1 && options.in_channels == out) return;
+  if (options.avg_down) pool_ = options.stride;
+  downsample_ = std::make_shared<ConvNorm>(
+      conv2d(options.in_channels, out, 1, {.stride = options.avg_down ? 1 : options.stride}),
+      options.norm, Activation::none(), options.avg_down ? 1 : 0);
+}
+
+at::Tensor ResidualBlock::join(at::Tensor branch, const at::Tensor& x) const {
+  // The branch ends in a normalisation, whose backward does not look at its output: writing the sum
+  // over it is free. x itself is still needed by the first convolution's backward.
+  if (!downsample_) return branch.add_(x).relu_();
+  if (pool_ == 1) return branch.add_(downsample_->forward(x)).relu_();
+  const at::Tensor pooled = at::avg_pool2d(x, pool_, pool_, 0, /*ceil_mode=*/true,
+                                           /*count_include_pad=*/false);
+  return branch.add_(downsample_->forward(pooled)).relu_();
+}
+
+void ResidualBlock::add_layer(int number, torch::nn::Conv2d& conv, Norm& norm,
+                              const ResidualOptions& options) {
+  const std::string suffix = std::to_string(number);
+  register_module("conv" + suffix, conv);
+  kaiming_normal_(conv->weight);
+  norm = Norm(conv->options.out_channels(), options.norm);
+  if (norm) register_module(norm.short_name() + suffix, norm.module());
+}
+
+BasicBlock::BasicBlock(const ResidualOptions& options) : ResidualBlock(options, expansion) {
+  conv1_ =
+      conv2d(options.in_channels, options.planes, 3,
+             {.stride = options.stride, .padding = options.dilation, .dilation = options.dilation});
+  conv2_ = conv2d(options.planes, options.planes, 3, {.padding = 1});
+  add_layer(1, conv1_, norm1_, options);
+  add_layer(2, conv2_, norm2_, options);
+  add_shortcut();
+  if (options.zero_init && norm2_) constant_(norm2_.weight(), 0);
+}
+
+at::Tensor BasicBlock::forward(const at::Tensor& x) const {
+  at::Tensor y = conv_norm_act(conv1_, norm1_, Activation::relu(), x);
+  return join(conv_norm_act(conv2_, norm2_, Activation::none(), y), x);
+}
+
+Bottleneck::Bottleneck(const ResidualOptions& options) : ResidualBlock(options, expansion) {
+  const std::int64_t width = options.width > 0 ? options.width : options.planes;
+  conv1_ =
+      conv2d(options.in_channels, width, 1, {.stride = options.stride_first ? options.stride : 1});
+  conv2_ = conv2d(width, width, 3,
+                  {.stride = options.stride_first ? 1 : options.stride,
+                   .padding = options.dilation,
+                   .dilation = options.dilation,
+                   .groups = options.groups});
+  conv3_ = conv2d(width, options.planes * expansion, 1);
+  add_layer(1, conv1_, norm1_, options);
+  add_layer(2, conv2_, norm2_, options);
+  add_layer(3, conv3_, norm3_, options);
+  add_shortcut();
+  if (options.zero_init && norm3_) constant_(norm3_.weight(), 0);
+}
+
+at::Tensor Bottleneck::forward(const at::Tensor& x) const {
+  at::Tensor y = conv_norm_act(conv1_, norm1_, Activation::relu(), x);
+  y = conv_norm_act(conv2_, norm2_, Activation::relu(), y);
+  return join(conv_norm_act(conv3_, norm3_, Activation::none(), y), x);
+}
+
+}  // namespace strata::nn

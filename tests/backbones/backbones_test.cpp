@@ -1,0 +1,229 @@
+// What the backbones promise beside the numbers: shapes, counts, options, errors, gradients.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "backbones/backbone.hpp"
+#include "framework/io/weights.hpp"
+#include "tests/support/build.hpp"
+#include "tests/support/parity.hpp"
+
+namespace strata {
+namespace {
+
+struct Built {
+  std::shared_ptr<Backbone> backbone;
+  FeatureSpec spec;
+};
+
+Built build(const std::string& options, std::int64_t channels = 3) {
+  const auto slot =
+      tests::bind_slot<Backbone>("[model]\nbackbone = {" + options + "}\n", "model.backbone");
+  const Backbone::Context context{FeatureSpec::image(channels)};
+  return {slot.build(context), slot.ask(&Backbone::Statics::output, context.input)};
+}
+
+std::string error_of(const std::string& options) {
+  try {
+    build(options);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::int64_t parameters(const torch::nn::Module& module) {
+  std::int64_t count = 0;
+  for (const at::Tensor& parameter : module.parameters()) count += parameter.numel();
+  return count;
+}
+
+std::vector<std::int64_t> heights(const std::string& options, std::int64_t size) {
+  at::NoGradGuard no_grad;
+  Built built = build(options);
+  built.backbone->eval();
+  std::vector<std::int64_t> sizes;
+  for (const auto& level : built.backbone->forward(at::zeros({1, 3, size, size})).levels) {
+    sizes.push_back(level.size(2));
+  }
+  return sizes;
+}
+
+class BackboneShapes : public testing::TestWithParam<const char*> {};
+
+TEST_P(BackboneShapes, AreWhatOutputSays) {
+  at::NoGradGuard no_grad;
+  Built built = build(GetParam());
+  built.backbone->eval();
+  const bool floors = std::string(GetParam()).find("EfficientNet") != std::string::npos;
+  for (const auto& [h, w] : {std::pair<std::int64_t, std::int64_t>{64, 96}, {65, 97}}) {
+    const Features features = built.backbone->forward(at::rand({2, 3, h, w}));
+    ASSERT_EQ(features.levels.size(), built.spec.levels.size());
+    for (std::size_t i = 0; i < features.levels.size(); ++i) {
+      const FeatureLevel& level = built.spec.levels[i];
+      const auto shrunk = [&](std::int64_t size) {
+        return floors ? size / level.stride : (size + level.stride - 1) / level.stride;
+      };
+      EXPECT_EQ(features.levels[i].sizes(),
+                (std::vector<std::int64_t>{2, level.channels, shrunk(h), shrunk(w)}))
+          << built.spec.str() << " level " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, BackboneShapes,
+    testing::Values(
+        "type='ResNet', depth=18", "type='ResNet', depth=34, out_indices=[-1, 0, 3]",
+        "type='ResNet', depth=50, output_stride=8", "type='ResNet', depth=50, output_stride=16",
+        "type='ResNet', depth=18, out_indices=[1, 2]",
+        "type='ResNet', depth=50, style='caffe', multi_grid=[1, 2, 4], dilations=[1, 1, 1, 2]",
+        "type='ResNetV1c', depth=18, strides=[1, 2, 1, 1], dilations=[1, 1, 2, 4], "
+        "contract_dilation=true",
+        "type='ResNetV1d', depth=50", "type='ResNeXt', depth=50",
+        "type='ResNet', depth=18, norm={type='GN', groups=8}",
+        "type='ResNet', depth=18, norm='none'", "type='HRNet'",
+        "type='HRNet', width=32, out='concat', align_corners=true",
+        "type='HRNet', variant='hr18s', out_indices=[-1, 0, 2]",
+        "type='HRNet', variant='w18_small', out='concat', fuse_upsample='nearest'",
+        "type='EfficientNet'", "type='EfficientNet', out_indices=[-1, 3]",
+        "type='EfficientNet', variant='b1', out_indices=[0]"));
+
+// Counts of the HRNet paper's repository and of segmentation_models_pytorch's encoders.
+TEST(Backbones, HaveTheirReferencesParameters) {
+  const std::map<std::string, std::int64_t> expected = {
+      {"type='HRNet', width=18", 9562260},
+      {"type='HRNet', width=30", 25812276},
+      {"type='HRNet', width=32", 29305536},
+      {"type='HRNet', width=40", 45521216},
+      {"type='HRNet', width=44", 54974640},
+      {"type='HRNet', width=48", 65325120},
+      {"type='HRNet', width=64", 115697600},
+      {"type='HRNet', variant='w18_small'", 1477920},
+      {"type='HRNet', variant='w18_small_v2'", 3860720},
+      {"type='ResNeXt', depth=50", 22979904},
+      {"type='EfficientNet', variant='b0'", 3595388},
+      {"type='EfficientNet', variant='b0', keep_head=true", 4007548},
+      {"type='EfficientNet', variant='b1', keep_head=true", 6513184},
+      {"type='EfficientNet', variant='b2', keep_head=true", 7700994},
+      {"type='EfficientNet', variant='b3', keep_head=true", 10696232},
+      {"type='EfficientNet', variant='b4', keep_head=true", 17548616},
+      {"type='EfficientNet', variant='b5', keep_head=true", 28340784},
+      {"type='EfficientNet', variant='b6', keep_head=true", 40735704},
+      {"type='EfficientNet', variant='b7', keep_head=true", 63786960}};
+  for (const auto& [options, count] : expected) {
+    EXPECT_EQ(parameters(*build(options).backbone), count) << options;
+  }
+}
+
+TEST(Backbones, HaveTheirReferencesKeys) {
+  for (const char* type : {"ResNet", "ResNetV1c", "ResNetV1d"}) {
+    for (const char* depth : {"18", "34", "50", "101", "152"}) {
+      std::string file = std::string("keys/") + type + depth + ".txt";
+      std::transform(file.begin(), file.end(), file.begin(), ::tolower);
+      tests::parity::expect_keys(
+          file, *build("type='" + std::string(type) + "', depth=" + depth).backbone);
+    }
+  }
+  for (const char* width : {"18", "32", "40", "44", "48", "64"}) {
+    tests::parity::expect_keys("keys/hrnet_w" + std::string(width) + ".txt",
+                               *build("type='HRNet', width=" + std::string(width)).backbone);
+  }
+}
+
+TEST(Backbones, TakeImagesOfAnyNumberOfBands) {
+  for (const char* options :
+       {"type='ResNetV1c', depth=18", "type='HRNet', variant='w18_small'", "type='EfficientNet'"}) {
+    Built built = build(options, 5);
+    built.backbone->eval();
+    EXPECT_EQ(built.backbone->forward(at::rand({1, 5, 32, 32})).levels.size(), 4) << options;
+  }
+}
+
+TEST(Backbones, PadEfficientNetForItsNominalResolution) {
+  // b0 pads strided layers after the image only: every level is a floor. b2 pads three of them on
+  // both sides, which rounds up.
+  EXPECT_EQ(heights("type='EfficientNet', variant='b0'", 71),
+            (std::vector<std::int64_t>{17, 8, 4, 2}));
+  EXPECT_EQ(heights("type='EfficientNet', variant='b2'", 71),
+            (std::vector<std::int64_t>{17, 9, 5, 3}));
+}
+
+TEST(Backbones, SendGradientsToEveryTrainedParameter) {
+  for (const char* options :
+       {"type='ResNet', depth=18, zero_init_residual=false", "type='ResNetV1d', depth=50",
+        "type='HRNet', variant='w18_small'", "type='EfficientNet', keep_head=true",
+        "type='EfficientNet', out_indices=[0, 1]", "type='ResNet', depth=18, out_indices=[0]",
+        "type='HRNet', variant='w18_small', out_indices=[0]"}) {
+    Built built = build(options);
+    built.backbone->train();
+    at::Tensor loss = at::zeros({});
+    for (const auto& level : built.backbone->forward(at::rand({2, 3, 64, 64})).levels) {
+      loss = loss + level.square().mean();
+    }
+    loss.backward();
+    for (const auto& item : built.backbone->named_parameters()) {
+      EXPECT_EQ(item.value().grad().defined(), item.value().requires_grad())
+          << options << " " << item.key();
+    }
+  }
+}
+
+TEST(Backbones, KeepStatisticsWithNormEval) {
+  for (const char* options :
+       {"type='ResNet', depth=18, norm_eval=true", "type='EfficientNet', norm_eval=true",
+        "type='HRNet', variant='w18_small', norm_eval=true"}) {
+    Built built = build(options);
+    built.backbone->train();
+    built.backbone->forward(at::rand({2, 3, 64, 64}));
+    for (const auto& item : built.backbone->named_buffers()) {
+      if (item.key().find("running_mean") == std::string::npos) continue;
+      EXPECT_EQ(item.value().abs().max().item<double>(), 0) << options << " " << item.key();
+    }
+  }
+}
+
+TEST(Backbones, StartTheSameFromTheSameSeed) {
+  for (const char* options : {"type='ResNet', depth=18", "type='EfficientNet'"}) {
+    at::manual_seed(7);
+    const TensorMap first = io::state_of(*build(options).backbone);
+    at::manual_seed(7);
+    const TensorMap second = io::state_of(*build(options).backbone);
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      EXPECT_TRUE(at::equal(first[i].second, second[i].second)) << first[i].first;
+    }
+  }
+}
+
+TEST(Backbones, ExplainWhatDoesNotFit) {
+  const std::map<std::string, std::string> expected = {
+      {"type='ResNet', depth=20", "model.backbone.depth: must be 18, 34, 50, 101 or 152, got 20"},
+      {"type='ResNet', output_stride=4",
+       "model.backbone.output_stride: must be 32, 16 or 8, got 4"},
+      {"type='ResNet', output_stride=8, strides=[1, 2, 1, 1]",
+       "model.backbone.output_stride: cannot be combined with strides or dilations"},
+      {"type='ResNet', strides=[1, 2, 0, 1]", "model.backbone.strides: must be at least 1, got 0"},
+      {"type='ResNet', depth=18, groups=32",
+       "model.backbone.groups: needs bottleneck blocks; depth 18 has none, use 50, 101 or 152"},
+      {"type='ResNet', multi_grid=[1, 2]",
+       "model.backbone.multi_grid: must have one dilation for each of the 3 blocks of the last "
+       "stage, got 2"},
+      {"type='ResNet', out_indices=[0, 4]",
+       "model.backbone.out_indices: no such level, got 4; levels are -1 (the stem) to 3"},
+      {"type='HRNet', out_indices=[1, 0]",
+       "model.backbone.out_indices: levels must be listed from fine to coarse, got 0 after 1"},
+      {"type='HRNet', width=20",
+       "model.backbone.width: must be 18, 30, 32, 40, 44, 48 or 64, got 20"},
+      {"type='HRNet', width=18, variant='w18'",
+       "model.backbone.variant: cannot be combined with width"},
+      {"type='ResNet', depth=18, norm={type='GN', groups=48}",
+       "model.backbone.norm: groups must divide the 64 channels of every layer, got 48"}};
+  for (const auto& [options, message] : expected) {
+    EXPECT_NE(error_of(options).find(message), std::string::npos)
+        << options << "\n  got: " << error_of(options) << "\n  want: " << message;
+  }
+}
+
+}  // namespace
+}  // namespace strata

@@ -1,0 +1,192 @@
+// The shared blocks: hand-computed values, names, in-place safety, gradients by differences.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "framework/nn/conv_module.hpp"
+#include "framework/nn/drop_path.hpp"
+#include "framework/nn/init.hpp"
+#include "framework/nn/layers.hpp"
+#include "framework/nn/residual.hpp"
+#include "framework/nn/resize.hpp"
+
+namespace strata {
+namespace {
+
+std::vector<std::string> names_of(const torch::nn::Module& module) {
+  std::vector<std::string> names;
+  for (const auto& item : module.named_parameters()) names.push_back(item.key());
+  return names;
+}
+
+/// Gradients of sum(w * f(x)) for x and every parameter, along a random direction, against central
+/// differences in float64.
+void expect_gradients(torch::nn::Module& module, at::Tensor x,
+                      const std::function<at::Tensor(const at::Tensor&)>& forward) {
+  for (at::Tensor& parameter : module.parameters())
+    parameter.set_data(parameter.data().to(at::kDouble));
+  for (at::Tensor& buffer : module.buffers()) {
+    if (buffer.is_floating_point()) buffer.set_data(buffer.data().to(at::kDouble));
+  }
+  x.requires_grad_();
+  std::vector<at::Tensor> leaves = module.parameters();
+  leaves.push_back(x);
+  at::Tensor weight;
+  const auto loss = [&] {
+    const at::Tensor y = forward(x);
+    if (!weight.defined()) weight = at::randn_like(y);
+    return (y * weight).sum();
+  };
+  loss().backward();
+  const double step = 1e-6;
+  double analytic = 0;
+  std::vector<at::Tensor> directions;
+  for (const at::Tensor& leaf : leaves) {
+    directions.push_back(at::randn_like(leaf));
+    ASSERT_TRUE(leaf.grad().defined());
+    analytic += (leaf.grad() * directions.back()).sum().item<double>();
+  }
+  at::NoGradGuard no_grad;
+  const auto move = [&](double by) {
+    for (std::size_t i = 0; i < leaves.size(); ++i) leaves[i].add_(directions[i], by);
+  };
+  move(step);
+  const double above = loss().item<double>();
+  move(-2 * step);
+  const double below = loss().item<double>();
+  EXPECT_NEAR(analytic, (above - below) / (2 * step), 1e-6 * (1 + std::abs(analytic)));
+}
+
+TEST(Nn, ConvModuleNamesItsChildrenAsMmcv) {
+  EXPECT_EQ(names_of(*nn::ConvModule({.in_channels = 2, .out_channels = 4})),
+            (std::vector<std::string>{"conv.weight", "bn.weight", "bn.bias"}));
+  EXPECT_EQ(names_of(*nn::ConvModule(
+                {.in_channels = 2, .out_channels = 4, .norm = {.type = "GN", .groups = 2}})),
+            (std::vector<std::string>{"conv.weight", "gn.weight", "gn.bias"}));
+  EXPECT_EQ(
+      names_of(*nn::ConvModule({.in_channels = 2, .out_channels = 4, .norm = {.type = "none"}})),
+      (std::vector<std::string>{"conv.weight", "conv.bias"}));
+}
+
+TEST(Nn, ConvModuleComputesConvNormAct) {
+  nn::ConvModule block({.in_channels = 1, .out_channels = 1, .kernel = 3});
+  at::NoGradGuard no_grad;
+  for (auto& item : block->named_parameters()) {
+    if (item.key() == "conv.weight") item.value().fill_(1);
+    if (item.key() == "bn.weight") item.value().fill_(2);
+    if (item.key() == "bn.bias") item.value().fill_(-9);
+  }
+  block->eval();
+  // Sums over the 3x3 neighbourhood of a 2x2 image of ones are 4; 2 * 4 / sqrt(1 + eps) - 9 < 0.
+  const at::Tensor negative = block->forward(at::ones({1, 1, 2, 2}));
+  EXPECT_EQ(negative.abs().max().item<float>(), 0);
+  const at::Tensor positive = block->forward(at::full({1, 1, 2, 2}, 2.0));
+  EXPECT_NEAR(positive.min().item<double>(), 16 / std::sqrt(1 + 1e-5) - 9, 1e-5);
+}
+
+TEST(Nn, EvaluationIsTheSameWithAndWithoutGradients) {
+  for (const char* norm : {"BN", "GN", "none"}) {
+    for (const auto& activation : {nn::Activation::relu(), nn::Activation::silu(),
+                                   nn::Activation::leaky_relu(0.1), nn::Activation::none()}) {
+      nn::ConvModule block({.in_channels = 4,
+                            .out_channels = 8,
+                            .kernel = 3,
+                            .norm = {.type = norm, .groups = 4},
+                            .activation = activation});
+      for (at::Tensor& parameter : block->parameters()) {
+        if (parameter.dim() == 1) nn::normal_(parameter, 1, 0.3);
+      }
+      block->forward(at::randn({4, 4, 9, 9}));  // moves the statistics
+      block->eval();
+      const at::Tensor x = at::randn({2, 4, 9, 7});
+      const at::Tensor with = block->forward(x).detach();
+      at::NoGradGuard no_grad;
+      EXPECT_TRUE(at::allclose(block->forward(x), with, 1e-5, 1e-5)) << norm;
+    }
+  }
+}
+
+TEST(Nn, ResizeIsAlignedAsAsked) {
+  const at::Tensor x = at::tensor({0.0, 1.0}).view({1, 1, 1, 2});
+  EXPECT_TRUE(at::allclose(nn::resize(x, 1, 4).view(-1), at::tensor({0.0, 0.25, 0.75, 1.0})));
+  EXPECT_TRUE(at::allclose(nn::resize(x, 1, 3, nn::ResizeMode::bilinear, true).view(-1),
+                           at::tensor({0.0, 0.5, 1.0})));
+  EXPECT_TRUE(at::allclose(nn::resize(x, 1, 4, nn::ResizeMode::nearest).view(-1),
+                           at::tensor({0.0, 0.0, 1.0, 1.0})));
+  EXPECT_TRUE(nn::resize(x, 1, 2).is_same(x));
+  const at::Tensor last = at::rand({1, 3, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
+  EXPECT_TRUE(nn::resize(last, 8, 8).is_contiguous(at::MemoryFormat::ChannelsLast));
+}
+
+TEST(Nn, DropPathDropsWholeSamples) {
+  nn::DropPath drop(0.25);
+  at::manual_seed(1);
+  const at::Tensor y = drop.forward(at::ones({4000, 2, 3}));
+  const at::Tensor first = y.select(1, 0).select(1, 0);
+  EXPECT_TRUE(at::equal(y, first.view({-1, 1, 1}).expand_as(y)));
+  EXPECT_TRUE(((first == 0) | (first == 1 / 0.75)).all().item<bool>());
+  EXPECT_NEAR((first == 0).to(at::kDouble).mean().item<double>(), 0.25, 0.03);
+  drop.eval();
+  const at::Tensor x = at::ones({2, 2});
+  EXPECT_TRUE(drop.forward(x).is_same(x));
+}
+
+TEST(Nn, InitialValuesHaveTheirVariance) {
+  at::manual_seed(3);
+  const at::Tensor weight = at::empty({256, 64, 3, 3});
+  nn::kaiming_normal_(weight);
+  EXPECT_NEAR(weight.var().item<double>(), 2.0 / (256 * 9), 2e-5);
+  nn::kaiming_normal_(weight, nn::Fan::in);
+  EXPECT_NEAR(weight.var().item<double>(), 2.0 / (64 * 9), 5e-5);
+  nn::default_uniform_(weight);
+  EXPECT_LE(weight.abs().max().item<double>(), 1 / std::sqrt(64 * 9));
+  EXPECT_NEAR(weight.var().item<double>(), 1.0 / (3 * 64 * 9), 1e-5);
+  nn::xavier_uniform_(weight);
+  EXPECT_NEAR(weight.var().item<double>(), 2.0 / ((64 + 256) * 9), 1e-5);
+  nn::truncated_normal_(weight, 1.0);
+  EXPECT_LE(weight.abs().max().item<double>(), 2.0);
+  EXPECT_NEAR(weight.std().item<double>(), 0.8796, 0.01);  // of a normal cut at two deviations
+}
+
+TEST(Nn, LayerListKeepsTheNumbersOfMissingEntries) {
+  nn::LayerList<torch::nn::Module> list;
+  list.skip();
+  list.add(nn::conv2d(1, 1, 1).ptr());
+  EXPECT_EQ(names_of(list), (std::vector<std::string>{"1.weight"}));
+  EXPECT_EQ(list[0], nullptr);
+  EXPECT_EQ(list.size(), 2);
+}
+
+TEST(Nn, ResidualBlocksHaveTheRightGradients) {
+  at::manual_seed(5);
+  nn::BasicBlock same({.in_channels = 3, .planes = 3});
+  nn::BasicBlock strided({.in_channels = 3, .planes = 4, .stride = 2, .dilation = 2});
+  nn::Bottleneck wide({.in_channels = 3, .planes = 2, .stride = 2, .groups = 2, .width = 4});
+  nn::Bottleneck pooled({.in_channels = 3, .planes = 2, .stride = 2, .avg_down = true});
+  for (nn::ResidualBlock* block :
+       std::initializer_list<nn::ResidualBlock*>{&same, &strided, &wide, &pooled}) {
+    for (const bool training : {true, false}) {
+      block->zero_grad();
+      block->train(training);
+      expect_gradients(*block, at::randn({2, 3, 5, 7}, at::kDouble),
+                       [&](const at::Tensor& x) { return block->forward(x); });
+    }
+  }
+}
+
+TEST(Nn, ResidualBlocksLeaveTheirInputAlone) {
+  nn::BasicBlock block({.in_channels = 3, .planes = 3});
+  block.eval();
+  const at::Tensor x = at::randn({1, 3, 4, 4});
+  const at::Tensor before = x.clone();
+  block.forward(x);
+  {
+    at::NoGradGuard no_grad;
+    block.forward(x);
+  }
+  EXPECT_TRUE(at::equal(x, before));
+}
+
+}  // namespace
+}  // namespace strata
