@@ -48,7 +48,6 @@ World Architect::build() {
 }
 
 // ---- frames and occupancy
-// -------------------------------------------------------------------------------------
 Point Architect::place(double u, double v) const {
   const double cu = std::cos(turn_);
   const double su = std::sin(turn_);
@@ -140,7 +139,6 @@ bool Architect::contains(const Rect& r, const Point& p) const {
 }
 
 // ---- land
-// -----------------------------------------------------------------------------------------------------
 void Architect::split(const Rect& r, int depth) {
   const double wide = r.u1 - r.u0;
   const double high = r.v1 - r.v0;

@@ -7,7 +7,6 @@
 namespace strata::data::scene {
 
 // ---- buildings
-// ------------------------------------------------------------------------------------------------
 bool Architect::add_building(Point center, double angle, Use use) {
   Building building;
   Box box{center, 0, 0, angle};
@@ -129,7 +128,6 @@ int Architect::building_area(const Building& building) const {
 }
 
 // ---- what happens between the dates
-// ---------------------------------------------------------------------------
 AtDates Architect::later(bool appears) const {
   return appears ? AtDates{false, true} : AtDates{true, false};
 }

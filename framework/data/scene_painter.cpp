@@ -233,7 +233,6 @@ class Painter {
   }
 
   // ---- sun
-  // ------------------------------------------------------------------------------------------------------
   /// The convex hull of a shape and the same shape moved along the sun's rays (Andrew's monotone
   /// chain).
   Polygon swept(const Polygon& shape, double height) const {

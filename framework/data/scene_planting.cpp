@@ -7,7 +7,6 @@
 namespace strata::data::scene {
 
 // ---- trees and vehicles
-// ---------------------------------------------------------------------------------------
 bool Architect::add_tree(Point at, double radius, double gap) {
   const auto x = static_cast<int>(std::floor(at.x));
   const auto y = static_cast<int>(std::floor(at.y));

@@ -18,7 +18,6 @@
 #include "framework/data/scenes.hpp"
 
 namespace strata::data {
-// --------------------------------------------------------------------------------------------------
 namespace {
 
 namespace fs = std::filesystem;
