@@ -169,12 +169,12 @@ at::Tensor decode_jpeg(const Bytes& bytes, Decode decode) {
   JpegReader reader(bytes);
   check(bytes, reader.start(decode), reader.errors);
   if (reader.cmyk) return {};
+  const int orientation = exif_orientation(reader.jpeg.marker_list);  // gone once it has finished
   at::Tensor image = at::empty(
       {static_cast<std::int64_t>(reader.jpeg.output_height),
        static_cast<std::int64_t>(reader.jpeg.output_width), reader.jpeg.output_components},
       at::kByte);
   check(bytes, reader.pixels(image.mutable_data_ptr<std::uint8_t>()), reader.errors);
-  const int orientation = exif_orientation(reader.jpeg.marker_list);
   if (decode == Decode::label && image.size(2) == 1) return upright(image, orientation).squeeze(2);
   return upright(image, orientation);
 }

@@ -1,0 +1,223 @@
+// Decoders against OpenCV's, palette indices, and every way in which a file can be bad.
+#include "framework/io/image.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "framework/base/error.hpp"
+#include "framework/base/philox.hpp"
+#include "tests/support/seed.hpp"
+#include "tests/support/shared_data.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace strata::tests {
+namespace {
+
+// A smooth picture with some noise, BGR as OpenCV has it.
+cv::Mat drawing(int height, int width, int type = CV_8UC3) {
+  cv::Mat mat(height, width, type);
+  Philox random(seed());
+  const double top = mat.depth() == CV_16U ? 60000 : 255;
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      for (int c = 0; c < mat.channels(); ++c) {
+        const double value = std::fmod((0.3 + 0.2 * c) * y * top / height + 0.6 * x * top / width +
+                                           random.uniform(0, top / 20),
+                                       top);
+        if (mat.depth() == CV_16U) {
+          mat.ptr<std::uint16_t>(y)[x * mat.channels() + c] = static_cast<std::uint16_t>(value);
+        } else {
+          mat.ptr<std::uint8_t>(y)[x * mat.channels() + c] = static_cast<std::uint8_t>(value);
+        }
+      }
+    }
+  }
+  return mat;
+}
+
+at::Tensor rgb_of(const cv::Mat& bgr) {
+  cv::Mat rgb;
+  cv::cvtColor(bgr, rgb, cv::COLOR_BGR2RGB);
+  return at::from_blob(rgb.data, {rgb.rows, rgb.cols, 3}, at::kByte).clone();
+}
+
+template <class Call>
+std::string message_of(Call call) {
+  try {
+    call();
+  } catch (const DataError& error) {
+    return error.what();
+  }
+  return "no DataError";
+}
+
+TEST(Image, DecodesWhatOpenCvDecodes) {
+  TempDir dir;
+  const cv::Mat picture = drawing(37, 53);
+  for (const char* name : {"a.png", "a.jpg", "a.bmp", "a.tif"}) {
+    const std::string path = dir / name;
+    ASSERT_TRUE(cv::imwrite(path, picture));
+    const at::Tensor image = io::read_image(path);
+    EXPECT_EQ(image.scalar_type(), at::kByte);
+    EXPECT_TRUE(at::equal(image, rgb_of(cv::imread(path, cv::IMREAD_COLOR)))) << name;
+  }
+  cv::Mat grey = drawing(9, 7, CV_8UC1), alpha = drawing(9, 7, CV_8UC4);
+  for (const char* name : {"g.png", "g.jpg", "g.bmp"}) {
+    ASSERT_TRUE(cv::imwrite(dir / name, grey));
+    EXPECT_TRUE(
+        at::equal(io::read_image(dir / name), rgb_of(cv::imread(dir / name, cv::IMREAD_COLOR))));
+  }
+  ASSERT_TRUE(cv::imwrite(dir / "alpha.png", alpha));
+  EXPECT_TRUE(at::equal(io::read_image(dir / "alpha.png"),
+                        rgb_of(cv::imread(dir / "alpha.png", cv::IMREAD_COLOR))));
+  EXPECT_EQ(io::read_image(dir / "alpha.png", io::Channels::as_stored).size(2), 4);
+}
+
+TEST(Image, SixteenBitsComeAsFloat) {
+  TempDir dir;
+  const cv::Mat deep = drawing(5, 6, CV_16UC1);
+  for (const char* name : {"deep.png", "deep.tif"}) {
+    ASSERT_TRUE(cv::imwrite(dir / name, deep));
+    const at::Tensor image = io::read_image(dir / name, io::Channels::as_stored);
+    ASSERT_EQ(image.scalar_type(), at::kFloat);
+    ASSERT_EQ(image.sizes(), (at::IntArrayRef{5, 6, 1}));
+    EXPECT_EQ(image[4][5][0].item<float>(), static_cast<float>(deep.at<std::uint16_t>(4, 5)));
+    EXPECT_EQ(image[2][1][0].item<float>(), static_cast<float>(deep.at<std::uint16_t>(2, 1)));
+  }
+  EXPECT_EQ(message_of([&] { io::read_image(dir / "deep.png"); }),
+            (dir / "deep.png") +
+                ": holds 16-bit values, expected 8-bit RGB; set color_type = \"unchanged\" to read "
+                "them as they are");
+}
+
+TEST(Image, OrientationOfTheCameraIsApplied) {
+  TempDir dir;
+  ASSERT_TRUE(cv::imwrite(dir / "a.jpg", drawing(16, 24)));
+  const std::string plain = file_content(dir / "a.jpg");
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    // After the start marker: an EXIF block with the one tag.
+    std::string exif(
+        "\xFF\xE1\x00\x22"
+        "Exif\0\0"
+        "MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0",
+        29);
+    exif += std::string(1, static_cast<char>(orientation)) + std::string(6, '\0');
+    write_file(dir / "o.jpg", plain.substr(0, 2) + exif + plain.substr(2));
+    EXPECT_TRUE(at::equal(io::read_image(dir / "o.jpg"),
+                          rgb_of(cv::imread(dir / "o.jpg", cv::IMREAD_COLOR))))
+        << orientation;
+    EXPECT_EQ(io::read_image(dir / "o.jpg").size(0), orientation < 5 ? 16 : 24);
+  }
+}
+
+TEST(Image, PaletteFilesKeepTheirIndices) {
+  TempDir dir;
+  const at::Tensor map = at::tensor({0, 1, 2, 7, 255, 3}, at::kByte).view({2, 3});
+  io::write_label_png(dir / "p.png", map, {{1, 2, 3}, {200, 100, 50}, {0, 255, 0}});
+  EXPECT_TRUE(at::equal(io::read_label(dir / "p.png"), map));
+  const at::Tensor colours = io::read_image(dir / "p.png");
+  EXPECT_TRUE(at::equal(colours[0][1], at::tensor({200, 100, 50}, at::kByte)));
+  EXPECT_TRUE(at::equal(colours[1][0], at::tensor({0, 0, 0}, at::kByte)));
+  // What OpenCV makes of it, the reason why it does not read labels here.
+  EXPECT_EQ(cv::imread(dir / "p.png", cv::IMREAD_UNCHANGED).channels(), 3);
+}
+
+TEST(Image, LabelsKeepGreyValues) {
+  TempDir dir;
+  const at::Tensor map = at::tensor({0, 3, 255, 10}, at::kByte).view({2, 2});
+  io::write_png(dir / "grey.png", map);
+  EXPECT_TRUE(at::equal(io::read_label(dir / "grey.png"), map));
+  io::write_png(dir / "rgb.png", map.unsqueeze(2).repeat({1, 1, 3}));
+  EXPECT_TRUE(at::equal(io::read_label(dir / "rgb.png"), map)) << "equal channels are grey";
+  at::Tensor coloured = map.unsqueeze(2).repeat({1, 1, 3});
+  coloured[1][1][2] = 9;
+  io::write_png(dir / "colour.png", coloured);
+  EXPECT_TRUE(at::equal(io::read_label(dir / "colour.png"), coloured));
+
+  const cv::Mat one_bit = (cv::Mat_<std::uint8_t>(1, 3) << 0, 255, 255);
+  cv::imwrite(dir / "bit.png", one_bit, {cv::IMWRITE_PNG_BILEVEL, 1});
+  EXPECT_TRUE(
+      at::equal(io::read_label(dir / "bit.png"), at::tensor({0, 1, 1}, at::kByte).view({1, 3})));
+  cv::Mat deep = (cv::Mat_<std::uint16_t>(1, 2) << 4, 200);
+  cv::imwrite(dir / "deep.png", deep);
+  EXPECT_TRUE(
+      at::equal(io::read_label(dir / "deep.png"), at::tensor({4, 200}, at::kByte).view({1, 2})));
+  deep.at<std::uint16_t>(0, 1) = 300;
+  cv::imwrite(dir / "deep.png", deep);
+  EXPECT_EQ(message_of([&] { io::read_label(dir / "deep.png"); }),
+            (dir / "deep.png") +
+                ": 16-bit label holds value 300, values go up to 255; renumber the classes");
+}
+
+TEST(Image, BadFilesAreNamedWithTheirCure) {
+  TempDir dir;
+  auto message = [&](const std::string& name) {
+    return message_of([&] { io::read_image(dir / name); });
+  };
+  const std::string at = dir.path() + "/";
+  EXPECT_EQ(message("none.png"),
+            at + "none.png: no such file; restore it or take it out of the data set");
+  write_file(dir / "empty.png", "");
+  EXPECT_EQ(message("empty.png"), at + "empty.png: file is empty; copy or make it again");
+  std::filesystem::create_directory(dir / "folder.png");
+  EXPECT_EQ(message("folder.png"), at + "folder.png: is a folder, expected an image file");
+  write_file(dir / "text.png", "not a picture");
+  EXPECT_EQ(
+      message("text.png"),
+      at + "text.png: damaged, or no image that can be read; convert it to PNG, JPEG or TIFF");
+
+  ASSERT_TRUE(cv::imwrite(dir / "a.png", drawing(40, 40)));
+  ASSERT_TRUE(cv::imwrite(dir / "a.jpg", drawing(40, 40)));
+  const std::string png = file_content(dir / "a.png"), jpeg = file_content(dir / "a.jpg");
+  // Cut anywhere behind the first marker, even only of the end marker: said, never half a picture.
+  for (const double part : {0.02, 0.3, 0.7, 0.99}) {
+    const auto size = static_cast<std::size_t>(part * static_cast<double>(png.size()));
+    if (size < 8) continue;
+    write_file(dir / "cut.png", png.substr(0, size));
+    EXPECT_EQ(message("cut.png"), at + "cut.png: PNG file is cut short, got " +
+                                      std::to_string(size) + " bytes; copy or make it again");
+  }
+  write_file(dir / "cut.png", png.substr(0, png.size() - 5));
+  EXPECT_EQ(message("cut.png"), at + "cut.png: PNG file is cut short, got " +
+                                    std::to_string(png.size() - 5) +
+                                    " bytes; copy or make it again");
+  for (const double part : {0.02, 0.3, 0.7, 0.95}) {
+    const auto size = static_cast<std::size_t>(part * static_cast<double>(jpeg.size()));
+    write_file(dir / "cut.jpg", jpeg.substr(0, size));
+    EXPECT_EQ(message("cut.jpg"), at + "cut.jpg: JPEG file is cut short, got " +
+                                      std::to_string(size) + " bytes; copy or make it again");
+  }
+  std::string flipped = png;
+  flipped[png.size() / 2] = static_cast<char>(flipped[png.size() / 2] ^ 0x55);
+  write_file(dir / "flipped.png", flipped);
+  EXPECT_TRUE(message("flipped.png").starts_with(at + "flipped.png: damaged PNG file (libpng: "))
+      << message("flipped.png");
+  ASSERT_TRUE(cv::imwrite(dir / "a.tif", drawing(40, 40)));
+  write_file(dir / "cut.tif", file_content(dir / "a.tif").substr(0, 200));
+  EXPECT_EQ(message("cut.tif"),
+            at + "cut.tif: damaged, or no image that can be read; convert it to PNG, JPEG or TIFF");
+}
+
+TEST(Image, WritingFailsWithoutLeavingAnything) {
+  TempDir dir;
+  const at::Tensor map = at::zeros({2, 2}, at::kByte);
+  EXPECT_THROW(io::write_png(dir.path() + "/none/a.png", map), UserError);
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+}
+
+TEST(Image, RealPicturesDecodeAsOpenCvDoes) {
+  const std::string camvid = shared_data("camvid");
+  if (camvid.empty())
+    GTEST_SKIP() << "no CamVid: set STRATA_SHARED to the folder that holds data/camvid";
+  const std::string image = camvid + "/train/images/0001TP_006690.jpg";
+  const std::string label = camvid + "/train/labels/0001TP_006690.png";
+  EXPECT_TRUE(at::equal(io::read_image(image), rgb_of(cv::imread(image))));
+  const cv::Mat map = cv::imread(label, cv::IMREAD_UNCHANGED);
+  EXPECT_TRUE(
+      at::equal(io::read_label(label), at::from_blob(map.data, {map.rows, map.cols}, at::kByte)));
+}
+
+}  // namespace
+}  // namespace strata::tests
