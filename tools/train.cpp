@@ -11,7 +11,7 @@ namespace {
 
 /// The checkpoint that --resume means: the newest whole one of the run, or the folder named.
 std::string resume_from(const Experiment& experiment, const std::string& given) {
-  if (!given.empty()) return given;
+  if (!given.empty()) return engine::checkpoint_of(given);
   const std::string work_dir = engine::work_dir_of(experiment);
   if (auto newest = engine::newest_checkpoint(work_dir)) return *newest;
   throw CheckpointError(work_dir + ": there is no checkpoint to resume from; leave --resume out to "

@@ -18,8 +18,8 @@ struct RunState {
   std::int64_t steps = 0;  // of the whole run
   std::int64_t epoch = 0;
   Model* model = nullptr;
-  const Batch* batch = nullptr;
-  const Losses* losses = nullptr;
+  const Batch* batch = nullptr;    // of the step's last (micro-)batch
+  const Losses* losses = nullptr;  // of that batch
   Scores scores;                        // of the newest validation
   std::map<std::string, double> logged; // values hooks add to this step's log line
   bool stop = false;                    // set by a hook to end the run after this step

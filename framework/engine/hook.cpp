@@ -1,0 +1,7 @@
+#include "framework/engine/hook.hpp"
+
+namespace strata {
+
+Hook::~Hook() = default;
+
+}  // namespace strata

@@ -1,0 +1,176 @@
+#include "framework/engine/checkpoint.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "framework/base/error.hpp"
+#include "framework/base/files.hpp"
+#include "tests/framework/engine/stub_run.hpp"
+
+namespace strata::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using tests::StubRun;
+using tests::TempFolder;
+
+Checkpoint sample(double value, std::int64_t size = 8) {
+  Checkpoint checkpoint;
+  checkpoint.model = {{"a.weight", at::full({size}, value)}, {"a.count", at::ones({}, at::kLong)}};
+  checkpoint.optimizer = {{"a.weight.exp_avg", at::full({size}, -value)}};
+  checkpoint.state = "{}\n";
+  checkpoint.config = "[train]\nsteps = 3\n";
+  checkpoint.plugins = {"p.so"};
+  return checkpoint;
+}
+
+std::size_t entries(const std::string& folder) {
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+}
+
+TEST(Checkpoints, ComeBackWhole) {
+  const TempFolder folder("checkpoint");
+  const std::string path = write_checkpoint(folder.str(), 12, sample(0.5));
+  EXPECT_EQ(path, folder / "step_12");
+  EXPECT_EQ(entries(folder.str()), 1U);
+  const Checkpoint back = read_checkpoint(path);
+  EXPECT_TRUE(at::equal(get(back.model, "a.weight"), at::full({8}, 0.5)));
+  EXPECT_TRUE(at::equal(get(back.optimizer, "a.weight.exp_avg"), at::full({8}, -0.5)));
+  EXPECT_EQ(back.config, "[train]\nsteps = 3\n");
+  EXPECT_EQ(back.plugins, (std::vector<std::string>{"p.so"}));
+}
+
+TEST(Checkpoints, TheNewestIsByNumber) {
+  const TempFolder folder("newest");
+  EXPECT_FALSE(newest_checkpoint(folder.str()));
+  EXPECT_FALSE(newest_checkpoint(folder / "nowhere"));
+  for (const std::int64_t step : {9, 100, 20}) write_checkpoint(folder.str(), step, sample(1));
+  fs::create_directory(folder / "step_x");
+  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_100");
+}
+
+TEST(Checkpoints, DamageIsSeenAndPassedOver) {
+  const TempFolder folder("damage");
+  write_checkpoint(folder.str(), 1, sample(1));
+  write_checkpoint(folder.str(), 2, sample(2));
+  const std::string file = folder / "step_2/model.safetensors";
+  std::string bytes = read_text(file);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_text(file, bytes);
+  EXPECT_EQ(check_checkpoint(folder / "step_2"),
+            "model.safetensors is not what the manifest says (checksum)");
+  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_1");
+  EXPECT_THROW(read_checkpoint(folder / "step_2"), CheckpointError);
+  bytes.pop_back();
+  write_text(file, bytes);
+  EXPECT_NE(check_checkpoint(folder / "step_2").find("bytes, the manifest says"),
+            std::string::npos);
+  fs::remove(file);
+  EXPECT_EQ(check_checkpoint(folder / "step_2"), "model.safetensors is missing");
+  fs::remove(folder / "step_2/manifest.json");
+  EXPECT_EQ(check_checkpoint(folder / "step_2"), "has no manifest.json");
+}
+
+TEST(Checkpoints, OneOfTheSameStepIsReplaced) {
+  const TempFolder folder("again");
+  write_checkpoint(folder.str(), 3, sample(1));
+  write_checkpoint(folder.str(), 3, sample(2));
+  EXPECT_TRUE(at::equal(get(read_checkpoint(folder / "step_3").model, "a.weight"),
+                        at::full({8}, 2.0)));
+  EXPECT_EQ(entries(folder.str()), 1U);
+}
+
+TEST(Checkpoints, WhatAKillLeftIsNoCheckpoint) {
+  const TempFolder folder("kill");
+  write_checkpoint(folder.str(), 3, sample(1));
+  fs::copy(folder / "step_3", folder / ".step_4.partial");
+  fs::remove(folder / ".step_4.partial/manifest.json");
+  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_3");
+  write_checkpoint(folder.str(), 4, sample(2));
+  EXPECT_EQ(entries(folder.str()), 2U);
+}
+
+TEST(Checkpoints, WeightsOf) {
+  const TempFolder folder("weights");
+  EXPECT_THROW(weights_of(folder.str()), CheckpointError);
+  EXPECT_THROW(weights_of(folder / "none"), CheckpointError);
+  write_checkpoint(folder.str(), 1, sample(1));
+  write_checkpoint(folder.str(), 2, sample(1));
+  EXPECT_EQ(weights_of(folder.str()), folder / "step_2/model.safetensors");
+  mark_best(folder.str(), 1);
+  EXPECT_EQ(weights_of(folder.str()), folder / "step_1/model.safetensors");
+  mark_best(folder.str(), 2);
+  EXPECT_EQ(weights_of(folder.str()), folder / "step_2/model.safetensors");
+  EXPECT_EQ(weights_of(folder / "step_1"), folder / "step_1/model.safetensors");
+  EXPECT_EQ(checkpoint_of(folder / "step_1"), folder / "step_1");
+  EXPECT_EQ(checkpoint_of(folder.str()), folder / "step_2");
+  EXPECT_THROW(checkpoint_of(folder / "none"), CheckpointError);
+}
+
+/// A file system of 1 MiB.
+class FullDisk {
+ public:
+  explicit FullDisk(const std::string& path) : path_(path) {
+    fs::create_directories(path);
+    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, "size=1m") == 0;
+    if (!mounted_) reason_ = std::strerror(errno);
+  }
+  ~FullDisk() {
+    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  const std::string& reason() const { return reason_; }
+
+ private:
+  std::string path_, reason_;
+  bool mounted_ = false;
+};
+
+TEST(Checkpoints, AFullDiskKeepsTheOldOnes) {
+  const TempFolder folder("full");
+  const std::string small = folder / "small";
+  const FullDisk disk(small);
+  if (!disk.mounted()) GTEST_SKIP() << "a small file system cannot be mounted: " << disk.reason();
+  write_checkpoint(small, 1, sample(1));
+  try {
+    write_checkpoint(small, 2, sample(2, 1 << 20));
+    FAIL();
+  } catch (const CheckpointError& error) {
+    const std::string text = error.what();
+    EXPECT_EQ(text.rfind(small + "/step_2: the checkpoint could not be saved (", 0), 0U) << text;
+    EXPECT_NE(text.find("No space left on device"), std::string::npos) << text;
+  }
+  EXPECT_EQ(entries(small), 1U);
+  EXPECT_EQ(check_checkpoint(small + "/step_1"), "");
+}
+
+TEST(WorkDir, OneThatCannotBeWrittenIsToldBeforeTraining) {
+  if (::geteuid() != 0) {
+    const TempFolder folder("readonly");
+    ::chmod(folder.str().c_str(), 0555);
+    EXPECT_THROW(StubRun(folder / "run").make().run(), UserError);
+    EXPECT_THROW(StubRun(folder.str()).make().run(), UserError);
+    ::chmod(folder.str().c_str(), 0755);
+    EXPECT_EQ(entries(folder.str()), 0U);
+  }
+  const TempFolder folder("nofolder");
+  write_text(folder / "file", "mine");
+  try {
+    StubRun(folder / "file").make().run();
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              (folder / "file") + ": cannot be created: Not a directory");
+  }
+  EXPECT_EQ(read_text(folder / "file"), "mine");
+}
+
+}  // namespace
+}  // namespace strata::engine

@@ -1,0 +1,64 @@
+#include "framework/engine/progress.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "framework/engine/window.hpp"
+
+namespace strata::engine {
+namespace {
+
+TEST(Progress, Durations) {
+  EXPECT_EQ(duration_text(-1), "0:00:00");
+  EXPECT_EQ(duration_text(83.4), "0:01:23");
+  EXPECT_EQ(duration_text(3600 * 23 + 59), "23:00:59");
+  EXPECT_EQ(duration_text(86400 + 60), "1 day 0:01:00");
+  EXPECT_EQ(duration_text(2 * 86400 + 3 * 3600 + 4 * 60 + 5), "2 days 3:04:05");
+}
+
+TEST(Progress, Bar) {
+  EXPECT_EQ(bar_text(0.0, 4), "[>   ]");
+  EXPECT_EQ(bar_text(0.5, 4), "[==> ]");
+  EXPECT_EQ(bar_text(1.0, 4), "[====]");
+  EXPECT_EQ(bar_text(7.0, 4), "[====]");
+}
+
+TEST(WindowTest, MeansInOrderOfAppearance) {
+  Window window;
+  window.add({{"loss", at::tensor(1.0)}, {"b", at::tensor(4.0)}}, 0.5);
+  window.add({{"loss", at::tensor(3.0)}, {"b", at::tensor(6.0)}}, 0.5);
+  window.add({{"loss", at::tensor(5.0)}}, 1.0);
+  window.add("extra", 7.0);
+  EXPECT_EQ(window.take(), (std::vector<std::pair<std::string, double>>{
+                               {"loss", 3.5}, {"b", 5.0}, {"extra", 7.0}}));
+  EXPECT_TRUE(window.take().empty());
+}
+
+TEST(WindowTest, SavedInTheMiddleItGoesOnExactly) {
+  Window whole, first;
+  for (int i = 0; i < 7; ++i) {
+    whole.add("x", 0.1 * i);
+    if (i < 3) first.add("x", 0.1 * i);
+  }
+  Window second;
+  second.load(first.save());
+  for (int i = 3; i < 7; ++i) second.add("x", 0.1 * i);
+  EXPECT_EQ(whole.take(), second.take());
+}
+
+TEST(WindowTest, NotFinite) {
+  Window window;
+  window.add("fine", 1.0);
+  EXPECT_EQ(window.not_finite(), "");
+  window.add({{"bad", at::tensor(std::numeric_limits<double>::quiet_NaN())}}, 1.0);
+  EXPECT_EQ(window.not_finite(), "bad");
+  Window loaded;
+  loaded.load(window.save());
+  EXPECT_EQ(loaded.not_finite(), "bad");
+}
+
+}  // namespace
+}  // namespace strata::engine

@@ -1,0 +1,323 @@
+#include "framework/engine/runner.hpp"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "framework/base/error.hpp"
+#include "framework/base/files.hpp"
+#include "framework/engine/checkpoint.hpp"
+#include "framework/io/safetensors.hpp"
+#include "tests/framework/engine/stub_run.hpp"
+
+namespace strata::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using tests::StubModel;
+using tests::StubRun;
+using tests::TempFolder;
+
+std::vector<nlohmann::json> lines_of(const std::string& path) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream text(read_text(path));
+  for (std::string line; std::getline(text, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+std::vector<std::int64_t> steps_in(const std::string& work_dir) {
+  std::vector<std::int64_t> steps;
+  for (const auto& [step, path] : checkpoints_in(work_dir)) steps.push_back(step);
+  return steps;
+}
+
+/// Files of two runs that must be the same bytes.
+void expect_same_run(const std::string& a, const std::string& b, std::int64_t step) {
+  const std::string folder = "/step_" + std::to_string(step);
+  for (const char* name : {"/model.safetensors", "/optimizer.safetensors", "/state.json",
+                           "/config.toml", "/manifest.json"}) {
+    EXPECT_TRUE(read_text(a + folder + name) == read_text(b + folder + name)) << name;
+  }
+  EXPECT_EQ(read_text(a + "/scalars.jsonl"), read_text(b + "/scalars.jsonl"));
+}
+
+TEST(Runner, TrainsAndLeavesWhatItShould) {
+  const TempFolder folder("run");
+  StubRun stub(folder.str(), 60);
+  stub.settings.validation_interval = 20;
+  stub.settings.train.log_interval = 10;
+  stub.optimizer = "type = \"AdamW\"\nlr = 0.05";
+  EXPECT_EQ(stub.make().run(), RunEnd::finished);
+
+  const auto lines = lines_of(folder / "scalars.jsonl");
+  ASSERT_EQ(lines.size(), 9U);  // six of training, three of validation
+  EXPECT_EQ(lines[0].at("step"), 10);
+  EXPECT_EQ(lines[0].at("epoch"), 2);  // 20 samples of 8
+  EXPECT_LT(lines[7].at("loss").get<double>(), 0.6 * lines[0].at("loss").get<double>());
+  EXPECT_EQ(lines[0].at("loss"), lines[0].at("head.loss_ce"));
+  EXPECT_TRUE(lines[0].contains("head.acc_seg"));
+  EXPECT_NEAR(lines[0].at("lr").get<double>(), 0.05 * (1.0 - 6.0 / 57.0), 1e-12);  // of step 10
+  EXPECT_TRUE(lines[2].contains("val.accuracy"));
+  EXPECT_EQ(lines_of(folder / "timing.jsonl").size(), 6U);
+  EXPECT_TRUE(fs::exists(folder / "train.log"));
+  EXPECT_EQ(read_text(folder / "config.toml"), "# resolved\n");
+  EXPECT_EQ(check_checkpoint(folder / "step_60"), "");
+}
+
+TEST(Runner, ResumedRunIsTheSameRun) {
+  for (const std::int64_t cut : {1, 4, 5, 8, 11}) {
+    const TempFolder straight("straight"), broken("broken");
+    StubRun whole(straight.str()), part(broken.str());
+    for (StubRun* run : {&whole, &part}) {
+      run->settings.train.accumulate = 2;
+      run->settings.train.clip_grad = ClipGradOptions{0.5, {}};
+      run->freeze = {{"backbone", 6, false}};
+      run->hooks = {{"stop", "type = \"EarlyStoppingHook\"\nmonitor = \"accuracy\"\npatience = 9"}};
+    }
+    EXPECT_EQ(whole.make().run(), RunEnd::finished);
+    part.settings.train.stop_at = cut;
+    EXPECT_EQ(part.make().run(), RunEnd::stopped) << cut;
+    part.settings.train.stop_at.reset();
+    part.settings.resume = newest_checkpoint(broken.str()).value();
+    EXPECT_EQ(part.settings.resume, broken / ("step_" + std::to_string(cut)));
+    EXPECT_EQ(part.make().run(), RunEnd::finished) << cut;
+    expect_same_run(straight.str(), broken.str(), 12);
+  }
+}
+
+TEST(Runner, ResumesIntoAnotherFolder) {
+  const TempFolder one("one"), two("two"), straight("straight");
+  StubRun run(straight.str());
+  run.make().run();
+  run.settings.work_dir = one.str();
+  run.settings.train.stop_at = 7;
+  run.make().run();
+  run.settings.work_dir = two.str();
+  run.settings.train.stop_at.reset();
+  run.settings.resume = one / "step_7";
+  run.make().run();
+  expect_same_run(straight.str(), two.str(), 12);
+  EXPECT_EQ(steps_in(one.str()), (std::vector<std::int64_t>{4, 7}));
+}
+
+// After a kill there are lines of steps that no checkpoint has seen.
+TEST(Runner, ResumeForgetsWhatCameAfterTheCheckpoint) {
+  const TempFolder straight("straight"), broken("broken");
+  StubRun run(straight.str());
+  run.make().run();
+  run.settings.work_dir = broken.str();
+  run.settings.train.keep_last = 9;
+  run.make().run();
+  std::ofstream(broken / "scalars.jsonl", std::ios::app) << "{\"step\":13,\"lo";
+  run.settings.resume = broken / "step_4";
+  run.make().run();
+  expect_same_run(straight.str(), broken.str(), 12);
+  EXPECT_TRUE(fs::exists(broken / "previous_1/step_8"));
+}
+
+TEST(Runner, AnotherSeedIsRefused) {
+  const TempFolder folder("seed");
+  StubRun run(folder.str(), 4);
+  run.make().run();
+  run.settings.resume = folder / "step_4";
+  run.settings.seed = 6;
+  EXPECT_THROW(run.make().run(), CheckpointError);
+}
+
+TEST(Runner, AnotherModelIsRefusedWithTheDifferences) {
+  const TempFolder folder("differs");
+  StubRun run(folder.str(), 4);
+  run.settings.config =
+      "[model]\ndepth = 18\nwidth = 64\n[data.train]\nworkers = 1\n[train]\nsteps = 4\n";
+  run.make().run();
+  run.settings.resume = folder / "step_4";
+  run.settings.config =
+      "[model]\ndepth = 50\n[data.train]\nworkers = 4\n[train]\nsteps = 9\n[optimizer]\nlr = 1.5\n";
+  try {
+    run.make().run();
+    FAIL();
+  } catch (const CheckpointError& error) {
+    EXPECT_EQ(std::string(error.what()),
+              (folder / "step_4") +
+                  "/config.toml: a resumed run must have the same model, data and optimizer:\n"
+                  "  model.depth: was 18, now 50\n"
+                  "  model.width: was 64, now nothing\n"
+                  "  optimizer.lr: was nothing, now 1.5");
+  }
+  run.settings.config =
+      "[model]\ndepth = 18\nwidth = 64\n[data.train]\nworkers = 4\n[train]\nsteps = 9\n";
+  EXPECT_EQ(run.make().run(), RunEnd::finished);
+}
+
+TEST(Runner, AccumulationIsTheMeanOverBatches) {
+  // Two batches of one step by hand: plain SGD moves by lr times the mean gradient.
+  const TempFolder folder("accumulate");
+  StubRun run(folder.str(), 1);
+  run.optimizer = "type = \"SGD\"\nlr = 0.5";
+  run.schedule = "type = \"ConstantLR\"";
+  run.settings.train.accumulate = 2;
+  auto model = std::make_shared<StubModel>(), twin = std::make_shared<StubModel>();
+  for (auto& one : {model, twin}) one->drop->options.p(0.0);
+  run.make(model).run();
+  twin->train();
+  TrainContext context;
+  for (const std::int64_t number : {0, 1}) {
+    (twin->loss(tests::stub_batch(number), context).total() / 2).backward();
+  }
+  const auto moved = model->parameters(), expected = twin->parameters();
+  for (std::size_t i = 0; i < moved.size(); ++i) {
+    EXPECT_TRUE(at::equal(moved[i], expected[i] - 0.5 * expected[i].grad())) << i;
+  }
+}
+
+TEST(Runner, FrozenPartsKeepTheirBytes) {
+  const TempFolder folder("freeze");
+  StubRun run(folder.str(), 6);
+  run.freeze = {{"backbone", {}, false}, {"bn", {}, false}};
+  auto model = std::make_shared<StubModel>();
+  const StubModel before;
+  run.make(model).run();
+  const auto now = model->named_parameters(), then = before.named_parameters();
+  for (const auto& item : then) {
+    const bool frozen = item.key().rfind("head", 0) != 0;
+    EXPECT_EQ(at::equal(item.value(), now[item.key()]), frozen) << item.key();
+  }
+  for (const auto& item : before.named_buffers()) {
+    EXPECT_TRUE(at::equal(item.value(), model->named_buffers()[item.key()])) << item.key();
+  }
+  const auto state = io::read_safetensors(folder / "step_6/optimizer.safetensors");
+  for (const auto& [name, tensor] : state.tensors) EXPECT_EQ(name.rfind("head.", 0), 0U) << name;
+}
+
+TEST(Runner, ThawedPartsJoinWithFreshState) {
+  const TempFolder folder("thaw");
+  StubRun run(folder.str(), 6);
+  run.freeze = {{"backbone", 4, false}};
+  run.make().run();
+  const auto state = io::read_safetensors(folder / "step_6/optimizer.safetensors");
+  for (const auto& [name, tensor] : state.tensors) {
+    if (name == "backbone.weight.step") EXPECT_EQ(tensor.item<std::int64_t>(), 2);
+    if (name == "head.weight.step") EXPECT_EQ(tensor.item<std::int64_t>(), 6);
+  }
+}
+
+TEST(Runner, BestAndNewestCheckpointsStay) {
+  const TempFolder folder("best");
+  StubRun run(folder.str(), 10);
+  run.settings.validation_interval = 2;
+  run.settings.train.keep_last = 2;
+  run.scores = {0.5, 0.9, 0.7, 0.9, 0.1};  // a tie does not move the best
+  run.make().run();
+  EXPECT_EQ(steps_in(folder.str()), (std::vector<std::int64_t>{4, 8, 10}));
+  EXPECT_EQ(best_checkpoint(folder.str()).value(), folder / "step_4");
+  EXPECT_EQ(weights_of(folder.str()), folder / "step_4/model.safetensors");
+}
+
+TEST(Runner, BestByAScoreOfWhichLessIsBetter) {
+  const TempFolder folder("less");
+  StubRun run(folder.str(), 6);
+  run.settings.validation_interval = 2;
+  run.settings.best = "error";
+  run.scores = {0.5, 0.9, 0.7};
+  run.make().run();
+  EXPECT_EQ(best_checkpoint(folder.str()).value(), folder / "step_4");
+}
+
+TEST(Runner, AnUnknownBestIsToldWithAHint) {
+  const TempFolder folder("unknown");
+  StubRun run(folder.str(), 4);
+  run.settings.best = "acuracy";
+  try {
+    run.make().run();
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_STREQ(error.what(),
+                 "evaluate.best: the metrics give no such number, got \"acuracy\"; did you mean "
+                 "\"accuracy\"?");
+  }
+}
+
+TEST(Runner, EarlyStopping) {
+  const TempFolder folder("early");
+  StubRun run(folder.str(), 40);
+  run.settings.validation_interval = 2;
+  run.scores = {0.5, 0.6, 0.6, 0.55, 0.9};
+  run.hooks = {{"stop", "type = \"EarlyStoppingHook\"\nmonitor = \"accuracy\"\npatience = 2"}};
+  EXPECT_EQ(run.make().run(), RunEnd::stopped);
+  EXPECT_EQ(steps_in(folder.str()), (std::vector<std::int64_t>{4, 8}));
+}
+
+TEST(Runner, AnInterruptedRunSavesAndGoesOn) {
+  const TempFolder straight("straight"), broken("broken");
+  StubRun run(straight.str());
+  run.make().run();
+  run.settings.work_dir = broken.str();
+  struct Interrupting final : StubModel {
+    Losses loss(const Batch& batch, TrainContext& context) override {
+      if (context.step_number == 4) std::raise(SIGTERM);
+      return StubModel::loss(batch, context);
+    }
+  };
+  EXPECT_EQ(run.make(std::make_shared<Interrupting>()).run(), RunEnd::interrupted);
+  run.settings.resume = newest_checkpoint(broken.str()).value();
+  EXPECT_EQ(run.settings.resume, broken / "step_5");
+  EXPECT_EQ(run.make().run(), RunEnd::finished);
+  expect_same_run(straight.str(), broken.str(), 12);
+}
+
+TEST(Runner, ALossThatIsNotFiniteEndsTheRun) {
+  const TempFolder folder("nan");
+  StubRun run(folder.str());
+  auto model = std::make_shared<StubModel>();
+  model->poison_at = 6;
+  try {
+    run.make(model).run();
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("loss is not finite at or shortly before step 8"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_EQ(steps_in(folder.str()), (std::vector<std::int64_t>{4}));
+  EXPECT_EQ(check_checkpoint(folder / "step_4"), "");
+}
+
+TEST(Runner, AnEarlierRunIsKeptAside) {
+  const TempFolder folder("previous");
+  StubRun run(folder.str(), 2);
+  run.make().run();
+  const std::string first = read_text(folder / "scalars.jsonl");
+  write_text(folder / "notes.txt", "mine");
+  run.settings.seed = 6;
+  run.make().run();
+  run.make().run();
+  EXPECT_EQ(read_text(folder / "previous_1/scalars.jsonl"), first);
+  EXPECT_TRUE(fs::exists(folder / "previous_2/step_2/manifest.json"));
+  EXPECT_EQ(read_text(folder / "notes.txt"), "mine");
+  EXPECT_FALSE(fs::exists(folder / "previous_1/notes.txt"));
+}
+
+TEST(RunLength, StepsOrEpochs) {
+  TrainOptions train;
+  EXPECT_THROW(steps_of(train, 100, 4), OptionError);
+  train.epochs = 3;
+  train.accumulate = 2;
+  EXPECT_EQ(steps_of(train, 100, 4), 37);  // 300 samples, 8 a step
+  EXPECT_EQ(steps_of(train, 2, 16), 1);
+  EXPECT_EQ(validation_interval({}, train, 37, 100, 4), 12);
+  train.steps = 50;
+  EXPECT_THROW(steps_of(train, 100, 4), OptionError);
+  train.epochs.reset();
+  EXPECT_EQ(steps_of(train, 100, 4), 50);
+  EXPECT_EQ(validation_interval({}, train, 50, 100, 4), 5);
+  EvaluateOptions evaluate;
+  evaluate.interval_epochs = 2;
+  EXPECT_EQ(validation_interval(evaluate, train, 50, 100, 4), 25);
+  evaluate.interval = 7;
+  EXPECT_EQ(validation_interval(evaluate, train, 50, 100, 4), 7);
+}
+
+}  // namespace
+}  // namespace strata::engine

@@ -1,0 +1,154 @@
+// A run small enough for tests: a model of a few parameters with batch norm and dropout, batches that
+// depend on their number alone.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/nn/modules/batchnorm.h>
+#include <torch/nn/modules/conv.h>
+#include <torch/nn/modules/dropout.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/base/philox.hpp"
+#include "framework/engine/runner.hpp"
+#include "tests/support/slots.hpp"
+
+namespace strata::tests {
+
+struct StubModel : Model {
+  StubModel() {
+    backbone = register_module(
+        "backbone", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 4, 3).padding(1)));
+    bn = register_module("bn", torch::nn::BatchNorm2d(4));
+    drop = register_module("drop", torch::nn::Dropout(0.3));
+    head = register_module("head", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 2, 1)));
+    // The same start for every model, whatever was drawn before.
+    Philox random(7);
+    const at::NoGradGuard no_grad;
+    for (at::Tensor& parameter : parameters()) {
+      at::Tensor flat = at::empty({parameter.numel()});
+      for (std::int64_t i = 0; i < flat.numel(); ++i) flat[i] = 0.3 * random.normal();
+      parameter.copy_(flat.reshape(parameter.sizes()));
+    }
+  }
+  at::Tensor logits(const Batch& batch) {
+    return head(drop(at::relu(bn(backbone(batch.images.at(0).to(at::kFloat) / 255.0)))));
+  }
+  Losses loss(const Batch& batch, TrainContext&) override {
+    Losses losses;
+    const at::Tensor out = logits(batch), truth = batch.targets.at("change").data;
+    losses.add("head.loss_ce", at::cross_entropy_loss(out, truth));
+    losses.log("head.acc_seg", 100.0 * (out.argmax(1) == truth).to(at::kFloat).mean());
+    if (poison_at >= 0 && poison_at-- == 0) losses.add("head.loss_bad", out.sum() / 0.0);
+    return losses;
+  }
+  Outputs predict(const Batch& batch) override {
+    Output output;
+    output.data = logits(batch);
+    output.target = "change";
+    return {{"logits", output}};
+  }
+  torch::nn::Conv2d backbone{nullptr}, head{nullptr};
+  torch::nn::BatchNorm2d bn{nullptr};
+  torch::nn::Dropout drop{nullptr};
+  std::int64_t poison_at = -1;  // steps until the loss is infinite
+};
+
+inline Batch stub_batch(std::int64_t number) {
+  Philox random(11, static_cast<std::uint64_t>(number));
+  Batch batch;
+  at::Tensor image = at::empty({2, 3, 6, 5}, at::kByte), truth = at::empty({2, 6, 5}, at::kLong);
+  for (std::int64_t i = 0; i < image.numel(); ++i) {
+    image.view(-1)[i] = static_cast<int>(random.integer(0, 255));
+  }
+  truth.copy_((image.select(1, 0) > 127).to(at::kLong));
+  batch.images = {image};
+  batch.targets["change"] = {truth, {}};
+  batch.meta.resize(2);
+  return batch;
+}
+
+class StubBatches final : public engine::BatchSource {
+ public:
+  Batch next() override { return stub_batch(number_++); }
+  void seek(std::int64_t batch) override { number_ = batch; }
+
+ private:
+  std::int64_t number_ = 0;
+};
+
+/// A folder under the system's temporary one that goes away with the object.
+class TempFolder {
+ public:
+  explicit TempFolder(const std::string& name)
+      : path_(std::filesystem::temp_directory_path() /
+              ("strata_" + name + "_" + std::to_string(::getpid()))) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
+  ~TempFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  std::string str() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+struct StubRun {
+  std::string optimizer = "type = \"AdamW\"\nlr = 0.01\nweight_decay = 0.01";
+  std::string schedule = "type = \"PolyLR\"\nwarmup = 3";
+  std::vector<FreezeRule> freeze;
+  std::vector<std::pair<std::string, std::string>> hooks;
+  engine::RunSettings settings;
+  std::vector<double> scores;  // given out one a validation; then their last
+
+  explicit StubRun(const std::string& work_dir, std::int64_t steps = 12) {
+    settings.work_dir = work_dir;
+    settings.steps = steps;
+    settings.samples_in_epoch = 8;
+    settings.batch_size = 2;
+    settings.validation_interval = 4;
+    settings.train.log_interval = 3;
+    settings.seed = 5;
+    settings.config = "# resolved\n";
+  }
+
+  engine::Runner make(std::shared_ptr<StubModel> model = std::make_shared<StubModel>()) {
+    engine::RunParts parts;
+    parts.model = model;
+    parts.freezer = std::make_unique<optim::Freezer>(freeze, *model);
+    const auto slot = slot_of<Optimizer>(optimizer);
+    const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
+    const auto plan =
+        optim::plan_groups(optim::parameters_of(*model), common, parts.freezer.get());
+    parts.trainers.push_back(
+        {"", slot.build({plan.groups}),
+         slot_of<Schedule>(schedule).build({settings.steps, common.lr})});
+    parts.batches = std::make_unique<StubBatches>();
+    for (const auto& [name, toml] : hooks) {
+      parts.hooks.emplace_back(name, slot_of<Hook>(toml).build({name}));
+    }
+    parts.validate = [model, scores = scores](const auto&) mutable {
+      double first = 0.0;
+      if (scores.empty()) {
+        const Batch batch = stub_batch(1000);
+        const at::Tensor hits = model->logits(batch).argmax(1) == batch.targets.at("change").data;
+        first = hits.to(at::kDouble).mean().template item<double>();
+      } else {
+        first = scores.front();
+        if (scores.size() > 1) scores.erase(scores.begin());
+      }
+      return Scores{{"accuracy", first}, {"error", 1.0 - first}};
+    };
+    return engine::Runner(std::move(parts), settings);
+  }
+};
+
+}  // namespace strata::tests

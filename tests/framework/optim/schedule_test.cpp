@@ -1,0 +1,102 @@
+#include "framework/optim/schedule.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+#include "framework/base/error.hpp"
+#include "tests/support/slots.hpp"
+
+namespace strata {
+namespace {
+
+std::shared_ptr<Schedule> make(const std::string& toml, std::int64_t steps, double lr = 1.0) {
+  return tests::slot_of<Schedule>(toml).build({steps, lr});
+}
+
+std::string error_of(const std::string& toml, std::int64_t steps, double lr = 1.0) {
+  try {
+    make(toml, steps, lr);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void expect(const Schedule& schedule, const std::vector<std::pair<std::int64_t, double>>& golden) {
+  for (const auto& [step, factor] : golden) {
+    EXPECT_NEAR(schedule.factor(step), factor, 1e-15) << "step " << step;
+  }
+}
+
+TEST(Poly, StraightLine) {
+  expect(*make("type = \"PolyLR\"", 100), {{0, 1.0}, {25, 0.75}, {99, 0.01}, {100, 0.0}, {101, 0}});
+}
+
+TEST(Poly, PowerAndFloor) {
+  expect(*make("type = \"PolyLR\"\npower = 2\nmin_lr_ratio = 0.2", 10),
+         {{0, 1.0}, {5, 0.2 + 0.8 * 0.25}, {9, 0.2 + 0.8 * 0.01}, {10, 0.2}});
+  // PyTorch's PolynomialLR(power = 0.9, total_iters = 4).
+  expect(*make("type = \"PolyLR\"\npower = 0.9", 4),
+         {{0, 1.0}, {1, std::pow(0.75, 0.9)}, {3, std::pow(0.25, 0.9)}});
+}
+
+TEST(Poly, AbsoluteFloorIsARatioOfTheBaseRate) {
+  expect(*make("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 1e-2), {{10, 0.01}, {5, 0.5 * 1.01}});
+  EXPECT_NE(error_of("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 6e-5).find("is above the optimizer's lr"),
+            std::string::npos);
+  EXPECT_NE(error_of("type = \"PolyLR\"\nmin_lr = 0\nmin_lr_ratio = 0", 10).find("give one of them"),
+            std::string::npos);
+}
+
+TEST(Cosine, HalfAWave) {
+  expect(*make("type = \"CosineAnnealingLR\"\nmin_lr_ratio = 0.1", 4),
+         {{0, 1.0},
+          {1, 0.1 + 0.9 * (1 + std::sqrt(0.5)) / 2},
+          {2, 0.55},
+          {3, 0.1 + 0.9 * (1 - std::sqrt(0.5)) / 2},
+          {4, 0.1}});
+}
+
+TEST(Linear, BothEnds) {
+  expect(*make("type = \"LinearLR\"\nstart_factor = 0.5\nend_factor = 2", 10),
+         {{0, 0.5}, {4, 1.1}, {10, 2.0}, {50, 2.0}});
+}
+
+TEST(Steps, Drops) {
+  expect(*make("type = \"StepLR\"\nstep_size = 3\ngamma = 0.5", 9),
+         {{0, 1.0}, {2, 1.0}, {3, 0.5}, {5, 0.5}, {6, 0.25}, {8, 0.25}});
+  expect(*make("type = \"MultiStepLR\"\nmilestones = [2, 7]", 9),
+         {{1, 1.0}, {2, 0.1}, {6, 0.1}, {7, 0.01}, {8, 0.01}});
+  expect(*make("type = \"ConstantLR\"\nfactor = 0.25", 9), {{0, 0.25}, {8, 0.25}});
+}
+
+// Warm-up from 0.1 in 4 steps, then the main schedule from its start: no jump, no step twice.
+TEST(Warmup, ThenTheSchedule) {
+  expect(*make("type = \"PolyLR\"\nwarmup = {steps = 4, start_factor = 0.1}", 14),
+         {{0, 0.1}, {1, 0.325}, {2, 0.55}, {3, 0.775}, {4, 1.0}, {5, 0.9}, {9, 0.5}, {14, 0.0}});
+}
+
+TEST(Warmup, ANumberIsItsLength) {
+  expect(*make("type = \"ConstantLR\"\nwarmup = 2", 10), {{0, 1e-6}, {1, (1 + 1e-6) / 2}, {2, 1}});
+}
+
+TEST(Warmup, OverlapMultiplies) {
+  expect(*make("type = \"PolyLR\"\nbegin = 0\nwarmup = {steps = 5, start_factor = 0.5}", 10),
+         {{0, 0.5}, {1, 0.6 * 0.9}, {5, 0.5}});
+}
+
+TEST(Schedules, EndIsThatOfTheRunUnlessGiven) {
+  expect(*make("type = \"PolyLR\"\nend = 20", 10), {{10, 0.5}, {20, 0.0}});
+  expect(*make("type = \"PolyLR\"\nend = 5\nmin_lr_ratio = 0.5", 10), {{5, 0.5}, {9, 0.5}});
+  EXPECT_NE(error_of("type = \"PolyLR\"\nbegin = 7\nend = 7", 10)
+                .find("end: the schedule ends before it begins at step 7, got 7"),
+            std::string::npos);
+  // Cut short below its warm-up, a run is all warm-up.
+  expect(*make("type = \"PolyLR\"\nwarmup = 100", 10), {{0, 1e-6}});
+}
+
+}  // namespace
+}  // namespace strata
