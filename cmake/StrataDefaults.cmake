@@ -71,6 +71,10 @@ endfunction()
 function(strata_use_unity target)
   set_target_properties(${target} PROPERTIES
     UNITY_BUILD ${STRATA_UNITY} UNITY_BUILD_BATCH_SIZE ${STRATA_UNITY_BATCH})
+  if(STRATA_UNITY)
+    # A pimpl of types from an anonymous namespace is fine: its file is just not the main one here.
+    target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
+  endif()
 endfunction()
 
 # strata_use_pch(<target>): the one precompiled header of everything that sees LibTorch.
