@@ -18,6 +18,8 @@ using Ints = std::vector<std::int64_t>;
 
 struct ResNetOptions {
   std::int64_t depth = 50;
+  std::int64_t base_channels = 64;
+  std::optional<std::int64_t> stem_channels;
   Ints out_indices = {0, 1, 2, 3};
   std::optional<std::int64_t> output_stride;
   std::optional<Ints> strides;
@@ -36,6 +38,11 @@ struct ResNetOptions {
     using O = ResNetOptions;
     return std::tuple{
         field("depth", &O::depth, "layers: 18, 34, 50, 101 or 152"),
+        field("base_channels", &O::base_channels,
+              "planes of the first stage; each later one has twice as many")
+            .at_least(1),
+        field("stem_channels", &O::stem_channels, "channels of the stem, base_channels if left out")
+            .at_least(2),
         field("out_indices", &O::out_indices,
               "levels to give: 0 to 3 are the stages, -1 is the stem (stride 2)")
             .not_empty(),
@@ -69,11 +76,13 @@ struct ResNeXtOptions : ResNetOptions {
 
 enum class ResNetVariant { b, c, d };
 
-constexpr std::int64_t kResNetStem = 64;
+constexpr std::int64_t kPaperPlanes = 64;  // what base_width refers to
 
 struct ResNetPlan {
   bool bottleneck = true;
   Ints blocks, strides, dilations;
+  std::int64_t stem = 0;
+  Ints planes;
 };
 
 Ints written_or(const std::optional<Ints>& written, const char* key, Ints fallback) {
@@ -98,7 +107,13 @@ ResNetPlan resnet_plan(const ResNetOptions& options) {
     throw OptionError("depth",
                       "must be 18, 34, 50, 101 or 152, got " + std::to_string(options.depth));
   }
-  ResNetPlan plan{found->second.first, found->second.second, {1, 2, 2, 2}, {1, 1, 1, 1}};
+  ResNetPlan plan{.bottleneck = found->second.first,
+                  .blocks = found->second.second,
+                  .strides = {1, 2, 2, 2},
+                  .dilations = {1, 1, 1, 1},
+                  .stem = options.stem_channels.value_or(options.base_channels),
+                  .planes = {}};
+  for (int i = 0; i < 4; ++i) plan.planes.push_back(options.base_channels << i);
   if (options.output_stride) {
     if (options.strides || options.dilations) {
       throw OptionError("output_stride", "cannot be combined with strides or dilations");
@@ -142,11 +157,11 @@ class ResNet : public Backbone {
 
   static FeatureSpec output(const ResNetOptions& options, const FeatureSpec&) {
     const ResNetPlan plan = resnet_plan(options);
-    std::vector<FeatureLevel> all{{"stem", kResNetStem, 2}};
+    std::vector<FeatureLevel> all{{"stem", plan.stem, 2}};
     std::int64_t stride = 4;
     for (std::size_t i = 0; i < 4; ++i) {
       stride *= plan.strides[i];
-      const std::int64_t planes = kResNetStem << i;
+      const std::int64_t planes = plan.planes[i];
       all.push_back({std::to_string(i), plan.bottleneck ? 4 * planes : planes, stride});
     }
     FeatureSpec spec;
@@ -182,13 +197,13 @@ class ResNet : public Backbone {
       : options_(options) {
     const ResNetPlan plan = resnet_plan(options);
     output(options, context.input);  // checks out_indices
-    make_stem(image_channels(context.input), variant != ResNetVariant::b);
-    std::int64_t channels = kResNetStem;
+    make_stem(image_channels(context.input), plan.stem, variant != ResNetVariant::b);
+    std::int64_t channels = plan.stem;
     for (std::size_t i = 0; i < 4; ++i) {
       auto stage = std::make_shared<nn::LayerList<nn::ResidualBlock>>();
       for (std::int64_t k = 0; k < plan.blocks[i]; ++k) {
         const bool first = k == 0;
-        const std::int64_t planes = kResNetStem << i;
+        const std::int64_t planes = plan.planes[i];
         std::int64_t dilation = plan.dilations[i];
         if (first && options.contract_dilation && dilation > 1) dilation /= 2;
         if (i == 3 && options.multi_grid) {
@@ -200,7 +215,7 @@ class ResNet : public Backbone {
             .stride = first ? plan.strides[i] : 1,
             .dilation = dilation,
             .groups = options.groups,
-            .width = planes * options.base_width / kResNetStem * options.groups,
+            .width = planes * options.base_width / kPaperPlanes * options.groups,
             .stride_first = options.style == "caffe",
             .avg_down = variant == ResNetVariant::d,
             .zero_init = options.zero_init_residual,
@@ -221,11 +236,11 @@ class ResNet : public Backbone {
  private:
   /// The convolutions of a deep stem: children 0, 1, 3, 4, 6, 7 (2, 5 and 8 are activations).
   struct DeepStem final : torch::nn::Module {
-    DeepStem(std::int64_t in_channels, const nn::NormOptions& norm) {
-      const std::int64_t half = kResNetStem / 2;
+    DeepStem(std::int64_t in_channels, std::int64_t channels, const nn::NormOptions& norm) {
+      const std::int64_t half = channels / 2;
       add(in_channels, half, 2, norm);
       add(half, half, 1, norm);
-      add(half, kResNetStem, 1, norm);
+      add(half, channels, 1, norm);
     }
     void add(std::int64_t in, std::int64_t out, std::int64_t stride, const nn::NormOptions& norm) {
       auto conv = nn::conv2d(in, out, 3, {.stride = stride, .padding = 1});
@@ -245,15 +260,15 @@ class ResNet : public Backbone {
     std::vector<std::pair<torch::nn::Conv2d, nn::Norm>> layers;
   };
 
-  void make_stem(std::int64_t in_channels, bool deep) {
+  void make_stem(std::int64_t in_channels, std::int64_t channels, bool deep) {
     if (deep) {
-      stem_ = register_module("stem", std::make_shared<DeepStem>(in_channels, options_.norm));
+      stem_ = register_module("stem", std::make_shared<DeepStem>(in_channels, channels, options_.norm));
       return;
     }
     conv1_ = register_module("conv1",
-                             nn::conv2d(in_channels, kResNetStem, 7, {.stride = 2, .padding = 3}));
+                             nn::conv2d(in_channels, channels, 7, {.stride = 2, .padding = 3}));
     nn::kaiming_normal_(conv1_->weight);
-    norm1_ = nn::Norm(kResNetStem, options_.norm);
+    norm1_ = nn::Norm(channels, options_.norm);
     if (norm1_) register_module(norm1_.short_name() + std::string("1"), norm1_.module());
   }
 
