@@ -1,4 +1,4 @@
-// Counts multiply-adds by watching the operators of a forward pass on tensors without data.
+// Counts multiply-adds by watching the operators of a forward pass.
 #pragma once
 
 #include <cstdint>

@@ -36,15 +36,12 @@ void print_tree(const torch::nn::Module& module, const std::string& name, int de
 }
 
 /// Shapes of everything that the model records, and its multiply-adds, for one image of this size.
-/// Runs on the meta device: shapes without numbers.
-void print_shapes(const Experiment& experiment, std::int64_t height, std::int64_t width) {
-  const auto model = experiment.build_model();
-  model->to(at::kMeta);
-  model->eval();
+void print_shapes(const Experiment& experiment, Segmentor& model, std::int64_t height,
+                  std::int64_t width) {
+  model.eval();
   Batch batch;
-  for (std::int64_t date = 0; date < model->dates(); ++date) {
-    batch.images.push_back(at::empty({1, experiment.data.channels, height, width},
-                                     at::TensorOptions().dtype(at::kFloat).device(at::kMeta)));
+  for (std::int64_t date = 0; date < model.dates(); ++date) {
+    batch.images.push_back(at::zeros({1, experiment.data.channels, height, width}));
   }
   batch.preprocessed = true;
   SampleMeta meta;
@@ -56,13 +53,14 @@ void print_shapes(const Experiment& experiment, std::int64_t height, std::int64_
   auto print = [](const std::string& name, const at::Tensor& value) {
     std::printf("  %-38s [%s]\n", name.c_str(), fmt::format("{}", fmt::join(value.sizes(), ", ")).c_str());
   };
-  model->attach_probe(print);
+  model.attach_probe(print);
   at::NoGradGuard no_grad;
   Outputs outputs;
-  const std::int64_t count = count_multiply_adds([&] { outputs = model->predict(batch); });
+  const std::int64_t count = count_multiply_adds([&] { outputs = model.predict(batch); });
   for (const auto& [name, output] : outputs) print("out." + name, output.data);
   std::printf("multiply-adds of convolutions and matrix products: %.3f G\n",
               static_cast<double>(count) / 1e9);
+  model.attach_probe(nullptr);
 }
 
 }  // namespace
@@ -87,7 +85,7 @@ int run_inspect(int argc, char** argv) {
     print_tree(*model, experiment.model.type->name, 0, levels);
     std::printf("%s of them trained from the first step\n",
                 with_commas(elements(*model, true)).c_str());
-    print_shapes(experiment, size[0], size[1]);
+    print_shapes(experiment, *model, size[0], size[1]);
     for (const auto& group : engine::plan_trainers(experiment, *model, freezer.get())) {
       std::printf("\noptimizer%s%s\n%s\n", group.first.empty() ? "" : " ", group.first.c_str(),
                   group.second.table.c_str());
