@@ -2,9 +2,15 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <string>
 
 namespace strata::engine {
 
@@ -29,6 +35,28 @@ std::int64_t peak_memory_mib() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss / 1024;
+}
+
+double resident_memory_mib() {
+  std::ifstream file("/proc/self/statm");
+  std::int64_t size = 0, resident = 0;  // pages
+  file >> size >> resident;
+  return static_cast<double>(resident * ::sysconf(_SC_PAGESIZE)) / (1024.0 * 1024.0);
+}
+
+double seconds_since_start() {
+  std::ifstream file("/proc/self/stat");
+  std::string text;
+  std::getline(file, text);
+  // After the name in brackets, which may hold anything, the start is field 20: ticks since boot.
+  std::istringstream fields(text.substr(text.rfind(')') + 1));
+  std::string word;
+  for (int i = 0; i < 20; ++i) fields >> word;
+  const double start =
+      std::strtod(word.c_str(), nullptr) / static_cast<double>(::sysconf(_SC_CLK_TCK));
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - start;
 }
 
 void Pace::end() {

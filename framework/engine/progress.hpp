@@ -17,6 +17,10 @@ STRATA_API std::string bar_text(double share, int width);
 
 /// Peak of the process's resident memory so far, MiB.
 STRATA_API std::int64_t peak_memory_mib();
+/// Resident memory of the process now, MiB.
+STRATA_API double resident_memory_mib();
+/// Seconds since the process was started, to 10 ms.
+STRATA_API double seconds_since_start();
 
 /// Measures the speed of steps: validation and saving between two steps do not count.
 class STRATA_API Pace {

@@ -153,6 +153,7 @@ class Runner::Implementation {
   void step_by_name(const std::string& name);
   void update(const Trainer& trainer);
   void check_finite();
+  void time_start();
   void log_step();
   void show_progress();
   void validate();
@@ -372,6 +373,7 @@ void Runner::Implementation::train_step() {
   const double weight = 1.0 / static_cast<double>(count);
   for (std::int64_t i = 0; i < count; ++i) {
     batch_ = inference::to_device(parts_.batches->next(), settings_.device, settings_.channels_last);
+    if (state_.step == first_step_ && i == 0) time_start();
     context_.step_number = state_.step;
     context_.random = Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_));
     seed_torch(settings_.seed, static_cast<std::uint64_t>(batches_));
@@ -419,6 +421,15 @@ void Runner::Implementation::show_progress() {
                           running_loss_));
 }
 
+/// What a run costs before it trains: the first batch is there, the model is about to run.
+void Runner::Implementation::time_start() {
+  Json timing;
+  timing["step"] = state_.step;
+  timing["first_step_begins"] = seconds_since_start();
+  timing["resident_mib"] = resident_memory_mib();
+  timing_->add(timing.dump());
+}
+
 void Runner::Implementation::log_step() {
   const double seconds = pace_.take();
   const double waited = parts_.batches->seconds_waited();
@@ -455,6 +466,7 @@ void Runner::Implementation::log_step() {
 }
 
 void Runner::Implementation::validate() {
+  const auto begun = Pace::Clock::now();
   parts_.model->eval();
   Scores scores;
   {
@@ -474,6 +486,8 @@ void Runner::Implementation::validate() {
     text += fmt::format("  {} {}", name, number_text(value));
   }
   scalars_->add(line.dump());
+  const std::chrono::duration<double> seconds = Pace::Clock::now() - begun;
+  timing_->add(Json{{"step", state_.step}, {"validation_time", seconds.count()}}.dump());
   log::info("{}", text);
   consider(scores);
   for_hooks([&](Hook& hook) { hook.after_validation(state_); });

@@ -4,12 +4,24 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "framework/engine/window.hpp"
 
 namespace strata::engine {
 namespace {
+
+TEST(Progress, KnowsTheProcess) {
+  const double before = seconds_since_start();
+  EXPECT_GE(before, 0);
+  timespec boot{};
+  ::clock_gettime(CLOCK_BOOTTIME, &boot);
+  EXPECT_LT(before, static_cast<double>(boot.tv_sec));  // the machine started first
+  EXPECT_GE(seconds_since_start(), before);
+  EXPECT_GT(resident_memory_mib(), 1);
+  EXPECT_LE(resident_memory_mib(), static_cast<double>(peak_memory_mib() + 16));
+}
 
 TEST(Progress, Durations) {
   EXPECT_EQ(duration_text(-1), "0:00:00");

@@ -60,7 +60,13 @@ TEST(Runner, TrainsAndLeavesWhatItShould) {
   EXPECT_TRUE(lines[0].contains("head.acc_seg"));
   EXPECT_NEAR(lines[0].at("lr").get<double>(), 0.05 * (1.0 - 6.0 / 57.0), 1e-12);  // of step 10
   EXPECT_TRUE(lines[2].contains("val.accuracy"));
-  EXPECT_EQ(lines_of(folder / "timing.jsonl").size(), 6U);
+  const auto times = lines_of(folder / "timing.jsonl");
+  ASSERT_EQ(times.size(), 10U);  // the start, six of training, three of validation
+  EXPECT_GT(times[0].at("first_step_begins").get<double>(), 0);
+  EXPECT_GT(times[0].at("resident_mib").get<double>(), 0);
+  EXPECT_TRUE(times[1].contains("time"));
+  EXPECT_EQ(times[3].at("step"), 20);
+  EXPECT_GE(times[3].at("validation_time").get<double>(), 0);
   EXPECT_TRUE(fs::exists(folder / "train.log"));
   EXPECT_EQ(read_text(folder / "config.toml"), "# resolved\n");
   EXPECT_EQ(check_checkpoint(folder / "step_60"), "");
