@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -204,8 +205,12 @@ TEST(Runner, ThawedPartsJoinWithFreshState) {
   run.make().run();
   const auto state = io::read_safetensors(folder / "step_6/optimizer.safetensors");
   for (const auto& [name, tensor] : state.tensors) {
-    if (name == "backbone.weight.step") EXPECT_EQ(tensor.item<std::int64_t>(), 2);
-    if (name == "head.weight.step") EXPECT_EQ(tensor.item<std::int64_t>(), 6);
+    if (name == "backbone.weight.step") {
+      EXPECT_EQ(tensor.item<std::int64_t>(), 2);
+    }
+    if (name == "head.weight.step") {
+      EXPECT_EQ(tensor.item<std::int64_t>(), 6);
+    }
   }
 }
 
