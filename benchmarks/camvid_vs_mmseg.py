@@ -132,7 +132,7 @@ def speed(a, result):
         passes.append(pair)
         result["passes"] = passes
         result["summary"] = summarise_speed(passes, a)
-        save(a, result, speed_text(result, a))
+        save(a, result, speed_text)
 
 
 def seconds_a_step(one, warmup):
@@ -192,7 +192,7 @@ def accuracy(a, result):
             one = run_side(side, a, a.steps, seed, True)
             result["runs"].append(one)
             say(f"seed {seed} {side}", one["miou"])
-        save(a, result, accuracy_text(result, a))
+        save(a, result, accuracy_text)
 
 
 def accuracy_text(result, a):
@@ -223,8 +223,9 @@ def say(what, number):
 
 
 def save(a, result, text):
+    """After every pair, so that a run that is cut short leaves what it has."""
     result["other_load_cores"] = a.load.cores()
-    write(a.out, a.name, result, text)
+    write(a.out, a.name, result, text(result, a))
 
 
 def main():
