@@ -86,7 +86,7 @@ def main():
 
         def after_val_epoch(self, runner, metrics=None):
             result["validation"] = time.time() - self.val
-            result["miou"] = metrics["mIoU"] / 100
+            result["miou"] = float(metrics["mIoU"]) / 100
 
     cfg = Config.fromfile(a.config, lazy_import=False)
     cfg.work_dir = a.work_dir
