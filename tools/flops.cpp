@@ -29,13 +29,13 @@ std::int64_t of_product(const at::Tensor& a, const at::Tensor& b) {
 
 std::unique_ptr<at::ObserverContext> observe(const at::RecordFunction& function) {
   const std::string_view name = function.name();
-  const auto inputs = function.inputs();
+  // inputs() of operators that record none is an error.
   if (name == "aten::convolution") {
-    multiply_adds += of_convolution(inputs);
+    multiply_adds += of_convolution(function.inputs());
   } else if (name == "aten::mm" || name == "aten::bmm") {
-    multiply_adds += of_product(inputs[0].toTensor(), inputs[1].toTensor());
+    multiply_adds += of_product(function.inputs()[0].toTensor(), function.inputs()[1].toTensor());
   } else if (name == "aten::addmm" || name == "aten::baddbmm") {
-    multiply_adds += of_product(inputs[1].toTensor(), inputs[2].toTensor());
+    multiply_adds += of_product(function.inputs()[1].toTensor(), function.inputs()[2].toTensor());
   }
   return nullptr;
 }
