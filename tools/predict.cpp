@@ -163,7 +163,7 @@ void run(const Arguments& arguments) {
     meta.height = meta.original_height = images.front().size(0);
     meta.width = meta.original_width = images.front().size(1);
     batch.meta.push_back(meta);
-    const Batch moved = inference::to_device(batch, c10::Device(experiment.runtime.device),
+    const Batch moved = inference::to_device(batch, engine::device_of(experiment),
                                              engine::wants_channels_last(experiment));
     writer.write(item, images, inference::restore(model->predict(moved), batch, 0));
   }

@@ -22,7 +22,7 @@ std::string find_weights(const Experiment& experiment, const std::string& given)
 std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std::string& weights) {
   auto model = experiment.build_model();
   io::load_state(*model, io::read_safetensors(weights).tensors, weights);
-  inference::place(*model, c10::Device(experiment.runtime.device),
+  inference::place(*model, engine::device_of(experiment),
                    engine::wants_channels_last(experiment));
   model->eval();
   return model;

@@ -11,14 +11,11 @@
 #include "framework/inference/serving.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
+#include "framework/ops/device.hpp"
 #include "framework/engine/checkpoint.hpp"
 
 namespace strata::engine {
 namespace {
-
-c10::Device device_of(const Experiment& experiment) {
-  return c10::Device(experiment.runtime.device);
-}
 
 Dataset::Context dataset_context(const Experiment& experiment) {
   return {experiment.labels, true, experiment.model.ask(&Segmentor::Statics::dates)};
@@ -90,15 +87,18 @@ bool wants_channels_last(const Experiment& experiment) {
   return experiment.runtime.memory_format != "contiguous";
 }
 
-void apply_runtime(const Experiment& experiment) {
-  located(experiment, "runtime", [&] {
+c10::Device device_of(const Experiment& experiment) {
+  return located(experiment, "runtime", [&] {
     try {
-      device_of(experiment);
-    } catch (const c10::Error&) {
-      throw OptionError("device", "must be \"cpu\", \"cuda\" or \"cuda:K\", got \"" +
-                                      experiment.runtime.device + "\"");
+      return ops::device_from(experiment.runtime.device);
+    } catch (const UserError& error) {
+      throw OptionError("device", error.what());
     }
   });
+}
+
+void apply_runtime(const Experiment& experiment) {
+  device_of(experiment);
   if (experiment.runtime.threads > 0) {
     at::set_num_threads(static_cast<int>(experiment.runtime.threads));
   }

@@ -12,8 +12,9 @@
 
 namespace strata::engine {
 
-/// Threads, seed and device as [runtime] says. Throws ConfigError for a device that is not there.
+/// Threads and seed as [runtime] says; a device that is not there throws ConfigError.
 STRATA_API void apply_runtime(const Experiment& experiment);
+STRATA_API c10::Device device_of(const Experiment& experiment);
 /// runtime.work_dir, or work_dirs/<config name>.
 STRATA_API std::string work_dir_of(const Experiment& experiment);
 STRATA_API bool wants_channels_last(const Experiment& experiment);
