@@ -15,6 +15,7 @@
 #include "framework/ops/device.hpp"
 #include "registry/builtin.hpp"
 #include "registry/plugin_loader.hpp"
+#include "registry/registry.hpp"
 #include "tools/common.hpp"
 
 namespace strata::tools {

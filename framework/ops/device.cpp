@@ -61,15 +61,15 @@ c10::Device device_from(const std::string& text) {
                             ? std::from_chars(text.data() + 5, end, index)
                             : std::from_chars_result{text.data(), std::errc::invalid_argument};
     if (parsed.ec != std::errc() || parsed.ptr != end || index < 0 || index > 127) {
-      throw UserError("device: must be \"cpu\", \"cuda\" or \"cuda:K\", got \"" + text + "\"");
+      throw UserError("must be \"cpu\", \"cuda\" or \"cuda:K\", got \"" + text + "\"");
     }
   }
   if (!cuda_library().error.empty()) {
-    throw UserError("device: cannot use \"" + text + "\": " + cuda_library().error);
+    throw UserError("cannot use \"" + text + "\": " + cuda_library().error);
   }
   const int count = gpu_count();
   if (index >= count) {
-    throw UserError("device: no GPU for \"" + text + "\"; this machine has " +
+    throw UserError("no GPU for \"" + text + "\"; this machine has " +
                     std::to_string(count) + (count == 1 ? " GPU" : " GPUs"));
   }
   return {c10::kCUDA, static_cast<c10::DeviceIndex>(index)};
