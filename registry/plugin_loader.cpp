@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #ifndef BOOST_DLL_USE_STD_FS
@@ -32,6 +33,7 @@ namespace {
 struct Library {
   boost::dll::shared_library handle;
   const strata_plugin_info_t* info = nullptr;
+  bool is_logged = false;
 };
 std::map<std::string, Library>& libraries() {
   static auto* all = new std::map<std::string, Library>;
@@ -96,10 +98,15 @@ void check_symbol(const std::string& path) {
   }
 }
 
-// The system loader's reason, without the words of the layers in between.
-std::string load_reason(const std::string& path, const std::string& what) {
-  const auto at = what.rfind(path + ": ");
-  return at == std::string::npos ? what : what.substr(at + path.size() + 2);
+// The system loader's own words, without those that Boost puts around them.
+std::string load_reason(const std::string& path, std::string what) {
+  const std::string before = "dlerror system message: ";
+  if (const auto at = what.find(before); at != std::string::npos) {
+    what.erase(0, at + before.size());
+    what.resize(std::min(what.size(), what.rfind("): ")));
+  }
+  if (what.starts_with(path + ": ")) what.erase(0, path.size() + 2);
+  return what;
 }
 
 Library& open(const std::string& path) {
@@ -129,7 +136,8 @@ LoadedPlugin load_plugin(const std::string& path, Registry& registry) {
   std::error_code code;
   std::string real = fs::canonical(path, code).string();
   if (code) real = path;
-  const strata_plugin_info_t* info = open(real).info;
+  Library& library = open(real);
+  const strata_plugin_info_t* info = library.info;
   check_info(real, info);
   LoadedPlugin loaded{real, text_or(info->name), text_or(info->version), text_or(info->licence)};
   if (registry.has_plugin(info)) return loaded;
@@ -145,7 +153,9 @@ LoadedPlugin load_plugin(const std::string& path, Registry& registry) {
   }
   registry.merge(std::move(staged));
   registry.remember_plugin(info);
-  log::info("plugin {} {} ({}) from {}", loaded.name, loaded.version, loaded.licence, real);
+  if (!std::exchange(library.is_logged, true)) {
+    log::info("plugin {} {} ({}) from {}", loaded.name, loaded.version, loaded.licence, real);
+  }
   return loaded;
 }
 
