@@ -15,7 +15,7 @@
 namespace strata::tools {
 namespace {
 
-struct Arguments {
+struct ParityArguments {
   ConfigArguments config;
   std::string weights, inputs, outputs;
   std::string mode = "eval", dtype = "float32";
@@ -79,7 +79,7 @@ class Collected {
   TensorMap tensors_;
 };
 
-void run(const Arguments& arguments) {
+void parity_with(const ParityArguments& arguments) {
   Registry registry;
   register_builtin_components(registry);
   const Experiment experiment =
@@ -144,7 +144,7 @@ void run(const Arguments& arguments) {
 
 int run_parity(int argc, char** argv) {
   CLI::App app("Runs a model on given weights and inputs and writes all it computes.", "parity");
-  Arguments arguments;
+  ParityArguments arguments;
   add_config(app, arguments.config);
   app.add_option("--weights", arguments.weights, "safetensors, every name must fit")->required();
   app.add_option("--inputs", arguments.inputs, "safetensors: image or image_0, …; targets")->required();
@@ -156,7 +156,7 @@ int run_parity(int argc, char** argv) {
   app.add_flag("--grads", arguments.gradients, "write the gradient of every parameter");
   app.add_flag("--stochastic", arguments.stochastic, "leave dropout and drop path on");
   return run_tool(app, argc, argv, [&] {
-    run(arguments);
+    parity_with(arguments);
     return kOk;
   });
 }

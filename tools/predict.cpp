@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct PredictArguments {
   ConfigArguments config;
   std::string weights, out;
   std::vector<std::string> in;
@@ -90,7 +90,7 @@ std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_
 
 class Writer {
  public:
-  Writer(const Arguments& arguments, const Experiment& experiment)
+  Writer(const PredictArguments& arguments, const Experiment& experiment)
       : folder_(arguments.out), experiment_(experiment), probabilities_(arguments.probabilities) {
     make_folder(folder_.string());
   }
@@ -132,7 +132,7 @@ class Writer {
   bool probabilities_;
 };
 
-void run(const Arguments& arguments) {
+void predict_with(const PredictArguments& arguments) {
   Registry registry;
   register_builtin_components(registry);
   const Experiment experiment =
@@ -174,7 +174,7 @@ void run(const Arguments& arguments) {
 
 int run_predict(int argc, char** argv) {
   CLI::App app("Predicts images, pairs or folders: label PNG and overlay of each.", "predict");
-  Arguments arguments;
+  PredictArguments arguments;
   add_config(app, arguments.config);
   add_device(app, arguments.config);
   app.add_option("weights", arguments.weights,
@@ -184,7 +184,7 @@ int run_predict(int argc, char** argv) {
   app.add_flag("--probabilities", arguments.probabilities,
                "also write class probabilities [C, H, W] as safetensors");
   return run_tool(app, argc, argv, [&] {
-    run(arguments);
+    predict_with(arguments);
     return kOk;
   });
 }

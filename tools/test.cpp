@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Arguments {
+struct TestArguments {
   ConfigArguments config;
   std::string weights, metrics_out, save;
 };
@@ -46,7 +46,7 @@ void save_labels(const std::string& folder, const Experiment& experiment, const 
   }
 }
 
-void run(const Arguments& arguments) {
+void test_with(const TestArguments& arguments) {
   Registry registry;
   register_builtin_components(registry);
   const Experiment experiment =
@@ -77,7 +77,7 @@ void run(const Arguments& arguments) {
 
 int run_test(int argc, char** argv) {
   CLI::App app("Scores a trained model on the test split.", "test");
-  Arguments arguments;
+  TestArguments arguments;
   add_config(app, arguments.config);
   add_device(app, arguments.config);
   app.add_option("weights", arguments.weights,
@@ -85,7 +85,7 @@ int run_test(int argc, char** argv) {
   app.add_option("--metrics-out", arguments.metrics_out, "write the scores as JSON, name to number");
   app.add_option("--save", arguments.save, "write the predicted label maps into this folder");
   return run_tool(app, argc, argv, [&] {
-    run(arguments);
+    test_with(arguments);
     return kOk;
   });
 }
