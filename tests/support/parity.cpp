@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -42,7 +43,37 @@ double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (flat64(a) - flat64(b)).abs().max().item<double>();
 }
 
-void expect_within(double got, double want, double limit, const std::string& what) {
+/// The largest error as a share of what is allowed, by kind of quantity. STRATA_PARITY_REPORT names
+/// a file that gets one line of JSON a comparison: the figures of docs/fidelity.md.
+class Worst {
+ public:
+  static void note(const std::string& kind, double error, double limit) {
+    double& worst = shares_[kind];
+    worst = std::max(worst, limit > 0 ? error / limit : (error > 0 ? 1e9 : 0));
+  }
+  static void flush(const std::string& name, const std::string& mode) {
+    if (const char* path = std::getenv("STRATA_PARITY_REPORT")) {
+      std::ofstream(path, std::ios::app)
+          << nlohmann::json{{"case", name}, {"mode", mode}, {"shares", shares_}}.dump() << "\n";
+    }
+    shares_.clear();
+  }
+
+ private:
+  static inline std::map<std::string, double> shares_;
+};
+
+/// "forward", "loss", "gradient" or "statistic" of float64.
+std::string kind_of(const std::string& name) {
+  if (name.rfind("grad", 0) == 0) return "gradient";
+  return name.rfind("loss", 0) == 0      ? "loss"
+         : name.rfind("buffers", 0) == 0 ? "statistic"
+                                         : "forward";
+}
+
+void expect_within(double got, double want, double limit, const std::string& what,
+                   const std::string& kind) {
+  Worst::note(kind, std::abs(got - want), limit);
   EXPECT_LE(std::abs(got - want), limit) << what << ": got " << got << ", want " << want;
 }
 
@@ -52,7 +83,9 @@ void expect_tensor(const Case& fixture, const std::string& key, const std::strin
   const at::Tensor flat = flat64(tensor);
   if (const auto whole = fixture.arrays.find(key); whole != fixture.arrays.end()) {
     ASSERT_EQ(tensor.sizes(), whole->second.sizes()) << what;
-    EXPECT_LE(largest_difference(flat, whole->second), limit) << what;
+    const double error = largest_difference(flat, whole->second);
+    Worst::note(kind_of(name), error, limit);
+    EXPECT_LE(error, limit) << what;
     return;
   }
   const at::Tensor samples = fixture.arrays.at(key + "#samples");
@@ -65,10 +98,12 @@ void expect_tensor(const Case& fixture, const std::string& key, const std::strin
     worst = std::max(worst,
                      std::abs(flat.data_ptr<double>()[position] - samples.data_ptr<double>()[j]));
   }
+  Worst::note(kind_of(name), worst, limit);
   EXPECT_LE(worst, limit) << what;
   for (std::int64_t k = 0; k < projections.numel(); ++k) {
     expect_within(projection(name, k, flat), projections.data_ptr<double>()[k],
-                  limit * std::sqrt(static_cast<double>(flat.numel())), what + "#proj");
+                  limit * std::sqrt(static_cast<double>(flat.numel())), what + "#proj",
+                  kind_of(name));
   }
 }
 
@@ -196,7 +231,7 @@ void expect_equal(const Case& fixture, const std::string& mode, const Result& go
   for (const auto& [name, value] : want.scalars) {
     ASSERT_TRUE(got.scalars.count(name)) << fixture.name << " " << mode << " " << name;
     expect_within(got.scalars.at(name), value.absmax, 1e-10 * std::abs(value.absmax),
-                  fixture.name + " " + mode + " " + name);
+                  fixture.name + " " + mode + " " + name, kind_of(name));
   }
   const auto rows = [&](const char* key, const std::map<std::string, at::Tensor>& tensors,
                         std::int64_t projections, double limit) {
@@ -208,15 +243,16 @@ void expect_equal(const Case& fixture, const std::string& mode, const Result& go
       const double norm = row[projections];
       const double allowed = limit > 0 ? limit : 1e-10 * norm;
       const std::string what = fixture.name + " " + mode + " " + key + " " + name;
-      expect_within(flat.norm().item<double>(), norm, allowed, what);
+      expect_within(flat.norm().item<double>(), norm, allowed, what, kind_of(key));
       for (std::int64_t k = 0; k < projections; ++k) {
-        expect_within(projection(name, k, flat), row[k], allowed, what);
+        expect_within(projection(name, k, flat), row[k], allowed, what, kind_of(key));
       }
       row += table.size(1);
     }
   };
   if (want.has_grads) rows("grads", got.grads, 4, 1e-8 * want.grads_norm);
   if (fixture.arrays.count(mode + "/buffers")) rows("buffers", got.buffers, 2, 0);
+  Worst::flush(fixture.name, mode);
 }
 
 void expect_close32(const Case& fixture, const std::string& mode, const Result& got32,
@@ -225,16 +261,20 @@ void expect_close32(const Case& fixture, const std::string& mode, const Result& 
   for (const auto& [name, limits] : want.tensors) {
     // Gradients are judged by their norm below: single ReLUs that flip change them visibly.
     if (name.rfind("grad.", 0) == 0 && mode == "train") continue;
-    EXPECT_LE(largest_difference(got32.tensors.at(name), got64.tensors.at(name)), 2 * limits.err32)
+    const double error = largest_difference(got32.tensors.at(name), got64.tensors.at(name));
+    Worst::note("forward32", error, limits.err32);
+    EXPECT_LE(error, 2 * limits.err32)
         << fixture.name << " " << mode << " float32 " << name << ", absmax " << limits.absmax;
   }
-  if (!want.has_grads) return;
+  if (!want.has_grads) return Worst::flush(fixture.name, mode);
   double squared = 0;
   for (const auto& [name, grad] : got64.grads) {
     squared += (flat64(got32.grads.at(name)) - flat64(grad)).square().sum().item<double>();
   }
+  Worst::note("gradient32", std::sqrt(squared), want.grads_err32);
   EXPECT_LE(std::sqrt(squared), 2 * want.grads_err32)
       << fixture.name << " " << mode << " float32 gradients, norm " << want.grads_norm;
+  Worst::flush(fixture.name, mode);
 }
 
 void expect_keys(const std::string& file, const torch::nn::Module& module) {
