@@ -21,7 +21,7 @@ TEST(Device, ReadsCpu) { EXPECT_EQ(device_from("cpu"), c10::Device(c10::kCPU)); 
 
 TEST(Device, NamesWhatItTakes) {
   for (const char* text : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "CPU", ""}) {
-    EXPECT_EQ(error_of(text), std::string("device: must be \"cpu\", \"cuda\" or \"cuda:K\", got \"") +
+    EXPECT_EQ(error_of(text), std::string("must be \"cpu\", \"cuda\" or \"cuda:K\", got \"") +
                                   text + "\"");
   }
 }
@@ -29,7 +29,7 @@ TEST(Device, NamesWhatItTakes) {
 TEST(Device, SaysWhatAGpuNeeds) {
   if (cuda_version() != "cpu") GTEST_SKIP() << "a build with CUDA";
   EXPECT_EQ(error_of("cuda:1"),
-            "device: cannot use \"cuda:1\": this build has no CUDA; run tools/setup --gpu and build "
+            "cannot use \"cuda:1\": this build has no CUDA; run tools/setup --gpu and build "
             "the cuda preset");
   EXPECT_EQ(gpu_count(), 0);
 }
@@ -37,7 +37,7 @@ TEST(Device, SaysWhatAGpuNeeds) {
 TEST(Device, CountsGpus_CUDA) {
   if (gpu_count() == 0) GTEST_SKIP() << "no GPU, or a build without CUDA";
   EXPECT_EQ(device_from("cuda"), c10::Device(c10::kCUDA, 0));
-  EXPECT_TRUE(error_of("cuda:99").starts_with("device: no GPU for \"cuda:99\"; this machine has "));
+  EXPECT_TRUE(error_of("cuda:99").starts_with("no GPU for \"cuda:99\"; this machine has "));
 }
 
 }  // namespace
