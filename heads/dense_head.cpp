@@ -10,6 +10,7 @@
 
 #include "framework/nn/init.hpp"
 #include "framework/nn/resize.hpp"
+#include "framework/ops/softmax_cross_entropy.hpp"
 #include "losses/default_loss.hpp"
 #include "losses/reduction.hpp"
 
@@ -23,12 +24,10 @@ std::vector<LabelSpec> find_targets(const DenseHeadOptions& options, const Label
   for (const std::string& name : options.target) targets.push_back(labels.get(name));
   for (const LabelSpec& target : targets) {
     if (target.role != targets.front().role) {
-      throw OptionError("target", fmt::format("\"{}\" describes a date and \"{}\" a change; give "
-                                              "each a head of its own",
-                                              target.role == "change" ? targets.front().name
-                                                                      : target.name,
-                                              target.role == "change" ? target.name
-                                                                      : targets.front().name));
+      throw OptionError("target", fmt::format("labels of dates and of changes need a head each, got "
+                                              "\"{}\" ({}) and \"{}\" ({})",
+                                              targets.front().name, targets.front().role,
+                                              target.name, target.role));
     }
     if (target.num_classes() != targets.front().num_classes()) {
       throw OptionError("target", fmt::format("\"{}\" has {} classes and \"{}\" has {}; one head "
@@ -44,19 +43,19 @@ void check_dates(const std::vector<LabelSpec>& targets, std::int64_t dates) {
   for (const LabelSpec& target : targets) {
     if (dates > 1 && target.role == "change") {
       throw OptionError(
-          "target", fmt::format("label \"{}\" compares dates, but the features of {} dates arrive "
-                                "unfused; add a neck such as {{type = \"SiameseFusion\"}}",
+          "target", fmt::format("a label of changes needs fused features, got \"{}\" on those of {} "
+                                "dates; add a neck such as {{type = \"SiameseFusion\"}}",
                                 target.name, dates));
     }
     if (dates > 1 && target.date >= dates) {
-      throw OptionError("target", fmt::format("label \"{}\" describes date {}, but the model sees "
-                                              "dates 0 to {}",
-                                              target.name, target.date, dates - 1));
+      throw OptionError("target", fmt::format("the model sees dates 0 to {}, got \"{}\" which "
+                                              "describes date {}",
+                                              dates - 1, target.name, target.date));
     }
   }
   if (dates == 1 && targets.size() > 1) {
-    throw OptionError("target", fmt::format("names {} labels, but there are features of one date "
-                                            "only; give each label a head of its own",
+    throw OptionError("target", fmt::format("one date has one label a head, got {}; give each label "
+                                            "a head of its own",
                                             targets.size()));
   }
 }
@@ -82,11 +81,12 @@ std::vector<std::size_t> choose_levels(const DenseHeadOptions& options,
     index.push_back(static_cast<std::size_t>(i < 0 ? i + count : i));
   }
   if (takes == Takes::several && options.input_transform == "resize_concat") {
-    throw OptionError("input_transform", "this head takes several levels itself; leave it out");
+    throw OptionError("input_transform", "this head takes several levels itself, got \"resize_concat\"; leave it out");
   }
   if (takes == Takes::one && options.input_transform == "multiple_select") {
     throw OptionError("input_transform",
-                      "this head takes one level; use \"resize_concat\" or one in_index");
+                      "this head takes one level, got \"multiple_select\"; use \"resize_concat\" "
+                      "or one in_index");
   }
   if (takes == Takes::one && options.input_transform.empty() && index.size() > 1) {
     throw OptionError("in_index", fmt::format("this head takes one level, got [{}]; choose one, or "
@@ -104,8 +104,8 @@ std::int64_t choose_channels(const DenseHeadOptions& options, const LabelSpec& t
                                                  target.name, classes, *options.num_classes));
   }
   if (classes < 2) {
-    throw OptionError("target", fmt::format("label \"{}\" has one class; a map needs two at least, "
-                                            "the background being one of them",
+    throw OptionError("target", fmt::format("a map needs two classes at least, got \"{}\" with one; "
+                                            "declare the background too",
                                             target.name));
   }
   const std::int64_t channels = options.out_channels.value_or(classes);
@@ -130,8 +130,8 @@ std::vector<std::shared_ptr<Loss>> build_losses(const DenseHeadOptions& options,
     losses.push_back(slot.build(context));
     if (!terms.insert(losses.back()->term()).second) {
       throw ConfigError({slot.problem(
-          "loss_name", "a loss before it is called \"" + losses.back()->term() +
-                           "\" too, got the same name; set loss_name to tell them apart")});
+          "loss_name", "each loss of a head needs a name of its own, got \"" +
+                           losses.back()->term() + "\" again; set loss_name")});
     }
   }
   return losses;
@@ -141,11 +141,13 @@ std::vector<std::shared_ptr<Loss>> build_losses(const DenseHeadOptions& options,
 at::Tensor accuracy(const at::Tensor& logits, const at::Tensor& target, const LabelSpec& label,
                     double threshold) {
   const at::Tensor valid = losses::valid_pixels(target, label.ignore_index);
-  const at::Tensor predicted =
-      logits.size(1) > 1
-          ? logits.argmax(1)
-          : logits.squeeze(1).gt(std::log(threshold / (1 - threshold))).to(target.scalar_type());
-  const at::Tensor hits = predicted.eq(target).logical_and_(valid).sum();
+  at::Tensor hits;
+  if (logits.size(1) > 1) {
+    hits = ops::correct_pixels(logits, target, label.ignore_index);
+  } else {
+    const at::Tensor positive = logits.squeeze(1).gt(std::log(threshold / (1 - threshold)));
+    hits = positive.eq(target.to(at::kBool)).logical_and_(valid).sum();
+  }
   return hits.to(at::kFloat) * 100 / valid.sum().clamp_min(1);
 }
 

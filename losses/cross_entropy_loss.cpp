@@ -2,12 +2,14 @@
 // Per-pixel weights scale a pixel's term and do not enter the divisor, as in MMSegmentation.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
-#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/where.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <tuple>
 
+#include "framework/ops/softmax_cross_entropy.hpp"
 #include "losses/default_loss.hpp"
 #include "losses/loss.hpp"
 #include "losses/reduction.hpp"
@@ -17,6 +19,7 @@ namespace strata::losses {
 struct CrossEntropyLossOptions : LossOptions, AverageOptions {
   std::vector<double> class_weight;
   double label_smoothing = 0.0;
+  bool use_sigmoid = false;
   static auto fields() {
     using config::field;
     return std::tuple_cat(
@@ -27,7 +30,9 @@ struct CrossEntropyLossOptions : LossOptions, AverageOptions {
             field("label_smoothing", &CrossEntropyLossOptions::label_smoothing,
                   "share of the target spread evenly over all classes")
                 .at_least(0)
-                .at_most(1)});
+                .at_most(1),
+            field("use_sigmoid", &CrossEntropyLossOptions::use_sigmoid,
+                  "false, as MMSegmentation's configs write; BinaryCrossEntropyLoss is the other")});
   }
 };
 
@@ -41,8 +46,12 @@ class CrossEntropyLoss final : public Loss {
         over_all_(options.average == "all"),
         label_smoothing_(options.label_smoothing),
         weight_(options.class_weight) {
+    if (options.use_sigmoid) {
+      throw OptionError("use_sigmoid", "compares classes by softmax, got true; use type = "
+                                       "\"BinaryCrossEntropyLoss\"");
+    }
     if (context.channels < 2) {
-      throw OptionError("", "compares classes, but the head gives one channel; use "
+      throw OptionError("", "compares classes, got one channel from the head; use "
                             "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
     }
     check_weights("class_weight", options.class_weight, context.channels, "class");
@@ -58,10 +67,10 @@ class CrossEntropyLoss final : public Loss {
   at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
                      const at::Tensor& pixel_weight, TrainContext& context) override {
     const at::Tensor x = at_least_float(logits);
-    at::Tensor terms = at::cross_entropy_loss(x, target, weight_.on(x), at::Reduction::None,
-                                              ignore_index_, label_smoothing_);
-    if (pixel_weight.defined()) terms = terms * pixel_weight;
-    return mean(terms.sum(), divisor(x, target), context);
+    const at::Tensor sum = ops::softmax_cross_entropy(
+        x, target, weight_.on(x), pixel_weight,
+        {.ignore_index = ignore_index_, .label_smoothing = label_smoothing_});
+    return mean(sum, divisor(x, target), context);
   }
 
  private:
@@ -110,7 +119,7 @@ class BinaryCrossEntropyLoss final : public Loss {
         class_weight_(options.class_weight),
         pos_weight_(options.pos_weight) {
     if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("", fmt::format("one channel tells two classes apart, but label \"{}\" has "
+      throw OptionError("", fmt::format("one channel tells two classes apart, got label \"{}\" with "
                                         "{}; leave out_channels of the head out",
                                         context.label.name, context.label.num_classes()));
     }

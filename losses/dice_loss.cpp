@@ -14,7 +14,7 @@
 
 namespace strata::losses {
 
-struct DiceLossOptions : LossOptions {
+struct DiceLossOptions : LossOptions, AverageOptions {
   std::optional<bool> use_sigmoid;
   std::string per = "class";
   double exponent = 2.0;
@@ -23,7 +23,11 @@ struct DiceLossOptions : LossOptions {
   static auto fields() {
     using config::field;
     return config::join(
-        LossOptions::fields(),
+        std::tuple_cat(LossOptions::fields(),
+                       std::tuple{field("average", &DiceLossOptions::average,
+                                        "what ignored pixels predict counts in the denominator "
+                                        "(all), as in MMSegmentation, or not (valid)")
+                                      .one_of({"valid", "all"})}),
         field("use_sigmoid", &DiceLossOptions::use_sigmoid,
               "probabilities by sigmoid instead of softmax; default: for a single channel only"),
         field("per", &DiceLossOptions::per,
@@ -35,7 +39,7 @@ struct DiceLossOptions : LossOptions {
             .above(0),
         field("smooth", &DiceLossOptions::smooth, "added to numerator and denominator").at_least(0),
         field("eps", &DiceLossOptions::eps, "added to each of the denominator's two sums")
-            .above(0));
+            .at_least(0));
   }
 };
 
@@ -50,11 +54,14 @@ class DiceLoss final : public Loss {
         ignore_index_(context.label.ignore_index),
         channels_(context.channels),
         sigmoid_(options.use_sigmoid.value_or(context.channels == 1)) {
+    if (options.eps == 0 && options.smooth == 0) {
+      throw OptionError("eps", "eps and smooth are both 0, got a division by 0 for an empty class");
+    }
     if (channels_ == 1 && !sigmoid_) {
-      throw OptionError("use_sigmoid", "softmax of one channel is always 1; set it true");
+      throw OptionError("use_sigmoid", "softmax of one channel is always 1, got false; set it true");
     }
     if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("", fmt::format("one channel tells two classes apart, but label \"{}\" has "
+      throw OptionError("", fmt::format("one channel tells two classes apart, got label \"{}\" with "
                                         "{}; leave out_channels of the head out",
                                         context.label.name, context.label.num_classes()));
     }
@@ -77,7 +84,8 @@ class DiceLoss final : public Loss {
     const std::vector<std::int64_t> over =
         by_class ? std::vector<std::int64_t>{0, 2, 3} : std::vector<std::int64_t>{1, 2, 3};
     const at::Tensor overlap = (p * t).sum(over);
-    const at::Tensor mass = (power(p) * weight).sum(over) + t.sum(over);  // t^k = t, t is 0 or 1
+    const at::Tensor counted = options_.average == "all" ? power(p) : power(p) * weight;
+    const at::Tensor mass = counted.sum(over) + t.sum(over);  // t^k = t, t is 0 or 1
     const at::Tensor score =
         (2 * overlap + options_.smooth) / (mass + 2 * options_.eps + options_.smooth);
     const at::Tensor known =

@@ -21,6 +21,7 @@ struct FpnOptions {
   bool relu_before_extra_convs = false;
   bool no_norm_on_lateral = false;
   nn::NormOptions norm{.type = "none"};
+  std::string act = "none";
   std::string upsample = "nearest";
   bool align_corners = false;
   static auto fields() {
@@ -42,7 +43,8 @@ struct FpnOptions {
         field("relu_before_extra_convs", &O::relu_before_extra_convs,
               "ReLU between the extra convolutions"),
         field("no_norm_on_lateral", &O::no_norm_on_lateral, "norm on the output blocks only"),
-        field("norm", &O::norm, "normalisation of every block, followed by no activation"),
+        field("norm", &O::norm, "normalisation of every block"),
+        field("act", &O::act, "activation of every block").one_of({"none", "ReLU"}),
         field("upsample", &O::upsample, "how coarse levels are enlarged")
             .one_of({"nearest", "bilinear"}),
         field("align_corners", &O::align_corners, "of upsample = \"bilinear\"")};
@@ -128,7 +130,8 @@ class Fpn final : public Neck {
                          .kernel = kernel,
                          .stride = stride,
                          .norm = norm,
-                         .activation = nn::Activation::none()});
+                         .activation = options_.act == "ReLU" ? nn::Activation::relu()
+                                                             : nn::Activation::none()});
     nn::xavier_uniform_(made->named_parameters(true)["conv.weight"]);
     return made;
   }

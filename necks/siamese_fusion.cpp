@@ -39,8 +39,8 @@ class SiameseFusion final : public Neck {
   static FeatureSpec output(const SiameseFusionOptions& options, const FeatureSpec& input) {
     check_in_channels(options.in_channels, input.channels());
     if (input.dates < 2) {
-      throw OptionError("", "fuses the dates of a siamese model, but there are features of one date "
-                            "only; leave it out, or use SiameseEncoderDecoder");
+      throw OptionError("", "fuses the dates of a siamese model, got features of one date; leave it out, "
+                            "or use SiameseEncoderDecoder");
     }
     const bool any_number = options.policy == "sum" || (options.policy == "concat" &&
                                                         !options.symmetric);

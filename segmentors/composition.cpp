@@ -128,6 +128,17 @@ DateFeatures Composition::backbone_features(const at::Tensor& images) {
   return features;
 }
 
+void Composition::record_levels(const std::string& name, const DateFeatures& features) const {
+  if (!probing()) return;
+  for (std::size_t d = 0; d < features.size(); ++d) {
+    const std::string prefix =
+        features.size() == 1 ? name + "." : name + "." + std::to_string(d) + ".";
+    for (std::size_t i = 0; i < features[d].levels.size(); ++i) {
+      record(prefix + std::to_string(i), features[d].levels[i]);
+    }
+  }
+}
+
 Composition::Encoded Composition::encode(const Batch& batch) {
   if (static_cast<std::int64_t>(batch.images.size()) != dates_) {
     throw DataError(fmt::format("the model compares {} image{} a sample, the data set gives {}",
@@ -139,19 +150,13 @@ Composition::Encoded Composition::encode(const Batch& batch) {
           : preprocessor_(batch.images, at::kFloat, batch.images.front().device());
   Encoded encoded;
   encoded.fused = backbone_features(images);
-  if (probing()) {
-    for (std::size_t d = 0; d < encoded.fused.size(); ++d) {
-      const std::string prefix = dates_ == 1 ? "feat." : fmt::format("feat.{}.", d);
-      for (std::size_t i = 0; i < encoded.fused[d].levels.size(); ++i) {
-        record(prefix + std::to_string(i), encoded.fused[d].levels[i]);
-      }
-    }
-  }
+  record_levels("feat", encoded.fused);
   encoded.per_date = encoded.fused;
   for (std::size_t i = 0; i < necks_.size(); ++i) {
     encoded.fused = necks_[i]->forward(encoded.fused);
     if (i < fusing_neck_) encoded.per_date = encoded.fused;
   }
+  if (!necks_.empty()) record_levels("neck", encoded.fused);
   return encoded;
 }
 

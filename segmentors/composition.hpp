@@ -81,6 +81,8 @@ class STRATA_API Composition : public Segmentor {
                                     const std::vector<Head::Context>& contexts);
   Encoded encode(const Batch& batch);
   DateFeatures backbone_features(const at::Tensor& images);
+  /// "feat.0", or "feat.<date>.0" of several dates.
+  void record_levels(const std::string& name, const DateFeatures& features) const;
   TensorMap run(const HeadSlot& slot, const Encoded& features);
 
   std::int64_t dates_;

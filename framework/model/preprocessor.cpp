@@ -88,7 +88,7 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
   for (const at::Tensor& image : images) {
     if (image.size(1) != channels) {
       throw DataError(fmt::format("images have {} channels, but the model takes {}; see "
-                                  "data.image_channels and model.preprocessor",
+                                  "data.channels and model.preprocessor",
                                   image.size(1), channels));
     }
     if (image.sizes() != first.sizes()) {

@@ -13,8 +13,8 @@
 namespace strata {
 
 struct PreprocessorOptions {
-  std::optional<std::vector<double>> mean;
-  std::optional<std::vector<double>> std;
+  std::optional<std::vector<double>> mean{};
+  std::optional<std::vector<double>> std{};
   std::int64_t size_divisor = 1;
   static auto fields() {
     using config::field;

@@ -58,8 +58,8 @@ std::vector<std::int64_t> derived_colour(std::size_t index) {
 void check_in_channels(const std::optional<std::vector<std::int64_t>>& written,
                        const std::vector<std::int64_t>& actual) {
   if (!written || *written == actual) return;
-  throw OptionError("in_channels", "is " + list(*written) + ", but the component in front gives " +
-                                       list(actual) + "; leave it out to have it derived");
+  throw OptionError("in_channels", "the component in front gives " + list(actual) + ", got " +
+                                       list(*written) + "; leave it out to have it derived");
 }
 
 LabelSpecs::LabelSpecs(config::Named<LabelSpec> declared) {
@@ -113,8 +113,8 @@ const LabelSpec& LabelSpecs::get(const std::string& name) const {
     names.push_back(spec.name);
     all += (all.empty() ? "\"" : ", \"") + spec.name + "\"";
   }
-  throw OptionError("target", "no label named \"" + name + "\"" + did_you_mean(name, names) +
-                                  " (declared: " + all + ")");
+  throw OptionError("target", "no such label is declared (there are " + all + "), got \"" + name +
+                                  "\"" + did_you_mean(name, names));
 }
 
 }  // namespace strata
