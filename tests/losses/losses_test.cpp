@@ -1,0 +1,329 @@
+// Losses by hand, against the reference implementations' numbers, and at their edges.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "framework/ops/softmax_cross_entropy.hpp"
+#include "losses/default_loss.hpp"
+#include "losses/loss.hpp"
+#include "tests/support/build.hpp"
+#include "tests/support/gradcheck.hpp"
+#include "tests/support/parity.hpp"
+
+namespace strata::tests {
+namespace {
+
+LabelSpec label_of(std::int64_t classes, std::int64_t ignore_index = 255) {
+  LabelSpec label;
+  label.name = "land";
+  for (std::int64_t i = 0; i < classes; ++i) label.classes.push_back("c" + std::to_string(i));
+  label.ignore_index = ignore_index;
+  return label;
+}
+
+std::shared_ptr<Loss> make_loss(const std::string& table, const LabelSpec& label,
+                                std::int64_t channels) {
+  return bind_slot<Loss>("loss = " + table + "\n", "loss").build({label, channels});
+}
+
+std::string error_of(const std::string& table, const LabelSpec& label, std::int64_t channels) {
+  try {
+    make_loss(table, label, channels);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+double value(Loss& loss, const at::Tensor& logits, const at::Tensor& target,
+             const at::Tensor& pixel_weight = {}) {
+  TrainContext context;
+  return loss.forward(logits, target, pixel_weight, context).item<double>();
+}
+
+// Three classes, four pixels: logits log(1, 2, 5) at pixel 0 give probabilities 1/8, 1/4, 5/8.
+const at::Tensor kLogits = at::tensor({1.0, 1.0, 1.0, 3.0,  //
+                                       2.0, 1.0, 3.0, 1.0,  //
+                                       5.0, 2.0, 4.0, 6.0})
+                               .to(at::kDouble)
+                               .log()
+                               .view({1, 3, 1, 4});
+const at::Tensor kTarget = at::tensor({2, 0, 1, 255}, at::kLong).view({1, 1, 4});
+
+TEST(CrossEntropyLoss, IsTheMeanOverValidPixels) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  const double sum = -std::log(5.0 / 8) - std::log(1.0 / 4) - std::log(3.0 / 8);
+  EXPECT_NEAR(value(*loss, kLogits, kTarget), sum / 3, 1e-15);
+  EXPECT_EQ(loss->term(), "ce");
+}
+
+TEST(CrossEntropyLoss, CanCountIgnoredPixelsAsMmsegDoes) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\", average = \"all\"}", label_of(3), 3);
+  const double sum = -std::log(5.0 / 8) - std::log(1.0 / 4) - std::log(3.0 / 8);
+  EXPECT_NEAR(value(*loss, kLogits, kTarget), sum / 4, 1e-15);
+}
+
+TEST(CrossEntropyLoss, DividesByTheSumOfClassWeights) {
+  const double sum = -3 * std::log(5.0 / 8) - std::log(1.0 / 4) - 2 * std::log(3.0 / 8);
+  auto valid = make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}",
+                         label_of(3), 3);
+  EXPECT_NEAR(value(*valid, kLogits, kTarget), sum / 6, 1e-15);
+  auto all = make_loss(
+      "{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0], average = \"all\"}",
+      label_of(3), 3);
+  EXPECT_NEAR(value(*all, kLogits, kTarget), sum / 7, 1e-15);
+}
+
+TEST(CrossEntropyLoss, PixelWeightsLeaveTheDivisorAlone) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  const at::Tensor weight = at::tensor({2.0, 0.0, 1.0, 9.0}, at::kDouble).view({1, 1, 4});
+  const double sum = -2 * std::log(5.0 / 8) - std::log(3.0 / 8);
+  EXPECT_NEAR(value(*loss, kLogits, kTarget, weight), sum / 3, 1e-15);
+}
+
+TEST(CrossEntropyLoss, SmoothingSpreadsTheTarget) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\", label_smoothing = 0.3}", label_of(3), 3);
+  const at::Tensor target = at::tensor({2, 255, 255, 255}, at::kLong).view({1, 1, 4});
+  const double want =
+      -0.8 * std::log(5.0 / 8) - 0.1 * std::log(1.0 / 8) - 0.1 * std::log(1.0 / 4);
+  EXPECT_NEAR(value(*loss, kLogits, target), want, 1e-15);
+}
+
+TEST(CrossEntropyLoss, IgnoresWhateverValueTheLabelSays) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}",
+                        label_of(3, 0), 3);
+  const at::Tensor target = at::tensor({2, 0, 1, 0}, at::kLong).view({1, 1, 4});
+  const double sum = -3 * std::log(5.0 / 8) - 2 * std::log(3.0 / 8);
+  EXPECT_NEAR(value(*loss, kLogits, target), sum / 5, 1e-15);
+}
+
+TEST(BinaryCrossEntropyLoss, OneChannelAsksForClassOne) {
+  const at::Tensor logits = at::tensor({0.0, std::log(3.0), -std::log(4.0), 5.0}).view({1, 1, 1, 4});
+  const at::Tensor target = at::tensor({1, 0, 1, 255}, at::kLong).view({1, 1, 4});
+  auto plain = make_loss("{type = \"BinaryCrossEntropyLoss\"}", label_of(2), 1);
+  EXPECT_NEAR(value(*plain, logits.to(at::kDouble), target),
+              (std::log(2.0) + std::log(4.0) + std::log(5.0)) / 3, 1e-7);
+  auto weighted = make_loss(
+      "{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(2), 1);
+  EXPECT_NEAR(value(*weighted, logits.to(at::kDouble), target),
+              (2 * std::log(2.0) + std::log(4.0) + 2 * std::log(5.0)) / 3, 1e-7);
+}
+
+TEST(BinaryCrossEntropyLoss, SeveralChannelsAskForEachClass) {
+  const at::Tensor logits = at::zeros({1, 3, 1, 4}, at::kDouble);
+  auto loss = make_loss("{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 1.0, 4.0]}",
+                        label_of(3), 3);
+  EXPECT_NEAR(value(*loss, logits, kTarget), std::log(2.0) * 2, 1e-15);
+}
+
+TEST(DiceLoss, IsTheMeanOverClasses) {
+  // Probabilities of two classes at three pixels, the third ignored.
+  const at::Tensor p = at::tensor({0.75, 0.5, 0.1}, at::kDouble);
+  const at::Tensor logits = at::stack({p.log(), (1 - p).log()}).view({1, 2, 1, 3});
+  const at::Tensor target = at::tensor({0, 1, 255}, at::kLong).view({1, 1, 3});
+  auto linear = make_loss("{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}",
+                          label_of(2), 2);
+  EXPECT_NEAR(value(*linear, logits, target),
+              1 - ((2 * 0.75 + 1) / (1.25 + 1 + 1) + (2 * 0.5 + 1) / (0.75 + 1 + 1)) / 2, 1e-12);
+  auto squared = make_loss("{type = \"DiceLoss\", eps = 0.01}", label_of(2), 2);
+  EXPECT_NEAR(value(*squared, logits, target),
+              1 - (1.5 / (0.5625 + 0.25 + 1 + 0.02) + 1.0 / (0.0625 + 0.25 + 1 + 0.02)) / 2,
+              1e-12);
+}
+
+TEST(DiceLoss, CountsOnlySamplesThatHaveValidPixels) {
+  auto loss = make_loss("{type = \"DiceLoss\", per = \"sample\"}", label_of(3), 3);
+  const at::Tensor logits = kLogits.repeat({2, 1, 1, 1});
+  const at::Tensor target = at::cat({kTarget, at::full_like(kTarget, 255)});
+  EXPECT_NEAR(value(*loss, logits, target), value(*loss, kLogits, kTarget), 1e-15);
+}
+
+struct Variant {
+  std::string table;
+  std::int64_t classes, channels;
+};
+const std::vector<Variant> kVariants = {
+    {"{type = \"CrossEntropyLoss\"}", 4, 4},
+    {"{type = \"CrossEntropyLoss\", class_weight = [0.5, 1.0, 2.0, 0.0], label_smoothing = 0.1, "
+     "average = \"all\"}",
+     4, 4},
+    {"{type = \"BinaryCrossEntropyLoss\", pos_weight = 3.0}", 4, 4},
+    {"{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 5.0]}", 2, 1},
+    {"{type = \"DiceLoss\"}", 4, 4},
+    {"{type = \"DiceLoss\", exponent = 1.5, smooth = 0.5, average = \"all\"}", 4, 4},
+    {"{type = \"DiceLoss\", per = \"sample\", use_sigmoid = true}", 4, 4},
+    {"{type = \"DiceLoss\"}", 2, 1},
+};
+
+TEST(EveryLoss, HasTheGradientOfItsValue) {
+  for (const Variant& variant : kVariants) {
+    SCOPED_TRACE(variant.table);
+    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    const at::Tensor target = parity::label_value("label", {2, 3, 4}, variant.classes, 255);
+    const at::Tensor weight = parity::uniform("weight", {2, 3, 4}) + 1;
+    TrainContext context;
+    expect_gradient([&](const at::Tensor& x) { return loss->forward(x, target, {}, context); },
+                    2 * parity::uniform("logits", {2, variant.channels, 3, 4}));
+    expect_gradient([&](const at::Tensor& x) { return loss->forward(x, target, weight, context); },
+                    2 * parity::uniform("logits", {2, variant.channels, 3, 4}));
+  }
+}
+
+TEST(EveryLoss, IsZeroWithZeroGradientWhenNothingIsValid) {
+  for (const Variant& variant : kVariants) {
+    SCOPED_TRACE(variant.table);
+    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    at::Tensor logits = at::randn({2, variant.channels, 3, 4}).requires_grad_();
+    TrainContext context;
+    const at::Tensor sum =
+        loss->forward(logits, at::full({2, 3, 4}, 255, at::kLong), {}, context);
+    EXPECT_EQ(sum.item<float>(), 0);
+    sum.backward();
+    EXPECT_TRUE(logits.grad().eq(0).all().item<bool>());
+  }
+}
+
+TEST(EveryLoss, IsTheSameInAnyMemoryFormatAndInHalfPrecision) {
+  for (const Variant& variant : kVariants) {
+    SCOPED_TRACE(variant.table);
+    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    const at::Tensor target = parity::label_value("label", {2, 8, 8}, variant.classes, 255);
+    const at::Tensor half =
+        parity::uniform("logits", {2, variant.channels, 8, 8}).to(at::kBFloat16);
+    const double want = value(*loss, half.to(at::kDouble), target);
+    EXPECT_NEAR(value(*loss, half, target), want, 1e-6 * want);
+    EXPECT_NEAR(value(*loss, half.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast),
+                      target),
+                want, 1e-6 * want);
+  }
+}
+
+// Two ranks with different numbers of valid pixels must add up to the mean over both.
+TEST(EveryLoss, IsAMeanOverAllRanks) {
+  struct Ranks : TrainContext {
+    at::Tensor total;
+    bool counting = true;
+    at::Tensor global_count(const at::Tensor& count) override {
+      if (counting) total = total.defined() ? total + count : count.clone();
+      return total;
+    }
+  };
+  for (const Variant& variant : kVariants) {
+    if (variant.table.find("Dice") != std::string::npos) continue;  // a ratio, not a mean of pixels
+    SCOPED_TRACE(variant.table);
+    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    const at::Tensor target = parity::label_value("label", {3, 8, 8}, variant.classes, 255);
+    const at::Tensor logits = parity::uniform("logits", {3, variant.channels, 8, 8});
+    Ranks ranks;
+    const auto part = [&](std::int64_t from, std::int64_t count) {
+      return loss
+          ->forward(logits.narrow(0, from, count), target.narrow(0, from, count), {}, ranks)
+          .item<double>();
+    };
+    part(0, 1);
+    part(1, 2);
+    ranks.counting = false;
+    EXPECT_NEAR(part(0, 1) + part(1, 2), value(*loss, logits, target), 1e-12);
+  }
+}
+
+TEST(EveryLoss, MatchesTheReference) {
+  std::ifstream stream(STRATA_SOURCE_DIR "/tests/data/parity/losses.json");
+  int compared = 0;
+  for (const auto& entry : nlohmann::json::parse(stream)) {
+    const std::string name = entry.at("name");
+    SCOPED_TRACE(name);
+    const auto& options = entry.at("options");
+    const bool dice = name.starts_with("dice");
+    std::string table;
+    if (dice) {
+      // mmseg adds eps once in all in its naive form, and to both sums of the other.
+      table = options.at("naive_dice").get<bool>()
+                  ? "{type = \"DiceLoss\", exponent = 1.0, smooth = 1e-3, eps = 0.0"
+                  : "{type = \"DiceLoss\", eps = 1e-3";
+      table += ", per = \"sample\"";
+      table += name.ends_with("masked") ? "" : ", average = \"all\"";
+      table += options.at("use_sigmoid").get<bool>() ? ", use_sigmoid = true" : "";
+    } else {
+      const bool binary = options.value("use_sigmoid", false);
+      table = binary ? "{type = \"BinaryCrossEntropyLoss\"" : "{type = \"CrossEntropyLoss\"";
+      for (const char* key : {"average", "class_weight", "label_smoothing", "pos_weight"}) {
+        if (options.contains(key)) table += ", " + std::string(key) + " = " + options[key].dump();
+      }
+    }
+    const std::vector<std::int64_t> shape = entry.at("logits_shape");
+    const std::int64_t classes = entry.at("num_classes");
+    const std::int64_t ignore =
+        entry.at("label_ignore").is_null() ? -1 : entry["label_ignore"].get<std::int64_t>();
+    auto loss = make_loss(table + "}", label_of(classes), shape[1]);
+    at::Tensor logits = (3 * parity::uniform("logits", shape)).requires_grad_();
+    const at::Tensor target =
+        parity::label_value("label", {shape[0], shape[2], shape[3]}, classes, ignore);
+    at::Tensor weight;
+    if (!entry.at("uses").empty()) {
+      // mmseg casts pixel weights to float32.
+      weight = ((parity::uniform("weight", {shape[0], shape[2], shape[3]}) + 1) / 2).to(at::kFloat);
+    }
+    TrainContext context;
+    const at::Tensor got = loss->forward(logits, target, weight, context);
+    got.backward();
+    const double want = entry.at("value");
+    const double norm = entry.at("grad_norm");
+    // mmseg's BCE and Dice turn the target to float32 and with it a part of the result, whatever
+    // the logits are: those numbers are good to one rounding.
+    const bool rounded = entry.at("source").get<std::string>().starts_with("mmseg ") &&
+                         (dice || name.starts_with("bce"));
+    const double value_limit = (rounded ? 0x1p-24 : 1e-10) * want;
+    const double grad_limit = (rounded ? 0x1p-24 : 1e-8) * norm;
+    EXPECT_NEAR(got.item<double>(), want, value_limit);
+    EXPECT_NEAR(logits.grad().norm().item<double>(), norm, grad_limit);
+    for (std::size_t k = 0; k < entry.at("grad_proj").size(); ++k) {
+      const at::Tensor probe = parity::uniform("grad.logits#" + std::to_string(k), shape);
+      EXPECT_NEAR((logits.grad() * probe).sum().item<double>(),
+                  entry["grad_proj"][k].get<double>(), grad_limit);
+    }
+    ++compared;
+  }
+  EXPECT_EQ(compared, 24);
+}
+
+TEST(EveryLoss, RefusesALabelThatIsNoClass) {
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  TrainContext context;
+  try {
+    loss->forward(kLogits, at::tensor({0, 1, 2, 3}, at::kLong).view({1, 1, 4}), {}, context);
+    FAIL() << "no error";
+  } catch (const DataError& error) {
+    EXPECT_STREQ(error.what(), "a label map holds 3, but there are 3 classes and ignore_index is "
+                               "255; see data.labels");
+  }
+}
+
+TEST(EveryLoss, SaysWhatDoesNotFit) {
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\"}", label_of(2), 1),
+            "test.toml:1:8: loss: compares classes, got one channel from the head; use "
+            "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", use_sigmoid = true}", label_of(2), 2),
+            "test.toml:1:50: loss.use_sigmoid: compares classes by softmax, got true; use type = "
+            "\"BinaryCrossEntropyLoss\"");
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(3), 3),
+            "test.toml:1:51: loss.class_weight: needs 3 values, one a class, got 2");
+  EXPECT_EQ(error_of("{type = \"BinaryCrossEntropyLoss\"}", label_of(3), 1),
+            "test.toml:1:8: loss: one channel tells two classes apart, got label \"land\" with 3; "
+            "leave out_channels of the head out");
+  EXPECT_EQ(error_of("{type = \"DiceLoss\", use_sigmoid = false}", label_of(2), 1),
+            "test.toml:1:42: loss.use_sigmoid: softmax of one channel is always 1, got false; set it "
+            "true");
+  EXPECT_EQ(error_of("{type = \"DiceLoss\", loss_name = \"a.b\"}", label_of(2), 2),
+            "test.toml:1:40: loss.loss_name: must have no dot, got \"a.b\"");
+}
+
+TEST(DefaultLoss, FollowsTheChannels) {
+  EXPECT_EQ(losses::default_loss({label_of(5), 5})->term(), "ce");
+  EXPECT_EQ(losses::default_loss({label_of(2), 1})->term(), "bce");
+}
+
+}  // namespace
+}  // namespace strata::tests
