@@ -1,6 +1,7 @@
 #include "framework/data/sampler.hpp"
 
 #include <numeric>
+#include <stdexcept>
 
 #include "framework/base/philox.hpp"
 
@@ -16,7 +17,9 @@ constexpr std::uint64_t kOrderKey = 0x5368'7566'666C'6531;  // "Shuffle1"
 class ShuffledSampler final : public Sampler {
  public:
   ShuffledSampler(std::int64_t samples, std::uint64_t seed)
-      : seed_(seed ^ kOrderKey), order_(static_cast<std::size_t>(samples)) {}
+      : seed_(seed ^ kOrderKey), order_(static_cast<std::size_t>(samples)) {
+    if (samples < 1) throw std::logic_error("a sampler needs samples");
+  }
 
   std::int64_t index(std::int64_t draw) override {
     const auto size = static_cast<std::int64_t>(order_.size());

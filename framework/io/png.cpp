@@ -13,6 +13,8 @@ namespace strata::io::detail {
 
 namespace {
 
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 33;  // 8 GiB; beyond, a header is damaged
+
 // libpng reports errors by longjmp, which skips destructors: the functions that may be left so
 // hold nothing but plain values. The message is kept here.
 struct PngState {
@@ -152,6 +154,11 @@ at::Tensor decode_png(const Bytes& bytes, Decode decode) {
                     "read them as they are");
   }
   const std::int64_t row_bytes = reader.width * reader.channels * (reader.bits / 8);
+  if (row_bytes * reader.height > kMostBytes) {
+    throw DataError(bytes.path + ": PNG file claims " + std::to_string(reader.height) + " x " +
+                    std::to_string(reader.width) +
+                    " pixels, more than can be read; copy or make it again, or cut it in tiles");
+  }
   at::Tensor image = at::empty({reader.height, row_bytes}, at::kByte);
   std::vector<png_bytep> rows(static_cast<std::size_t>(reader.height));
   auto* first = image.mutable_data_ptr<std::uint8_t>();
