@@ -69,6 +69,13 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
   return d[a.size()][b.size()];
 }
 
+// Length of the common beginning; decides between candidates that are equally near.
+std::size_t same_start(const std::string& a, const std::string& b) {
+  std::size_t n = 0;
+  while (n < a.size() && n < b.size() && a[n] == b[n]) ++n;
+  return n;
+}
+
 }  // namespace
 
 std::string did_you_mean(const std::string& name, const std::vector<std::string>& candidates) {
@@ -77,7 +84,9 @@ std::string did_you_mean(const std::string& name, const std::vector<std::string>
   for (const std::string& candidate : candidates) {
     if (candidate == name) continue;
     const std::size_t distance = edit_distance(name, candidate);
-    if (distance < best_distance || (distance == best_distance && best == nullptr)) {
+    const bool is_tie = distance == best_distance &&
+                        (best == nullptr || same_start(name, candidate) > same_start(name, *best));
+    if (distance < best_distance || is_tie) {
       best = &candidate;
       best_distance = distance;
     }

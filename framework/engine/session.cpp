@@ -8,11 +8,11 @@
 #include "framework/base/log.hpp"
 #include "framework/config/value.hpp"
 #include "framework/data/sampler.hpp"
+#include "framework/engine/checkpoint.hpp"
 #include "framework/inference/serving.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
 #include "framework/ops/device.hpp"
-#include "framework/engine/checkpoint.hpp"
 
 namespace strata::engine {
 namespace {
@@ -72,7 +72,8 @@ auto located(const Experiment& experiment, const std::string& path, const Body& 
 void require(const Experiment& experiment, bool there, const std::string& path,
              const std::string& what) {
   if (there) return;
-  const Origin file{experiment.document.files.empty() ? "" : experiment.document.files.back(), 0, 0};
+  const Origin file{experiment.document.files.empty() ? "" : experiment.document.files.back(), 0,
+                    0};
   throw ConfigError({{file, path, what}});
 }
 
@@ -145,8 +146,8 @@ Scores Evaluator::run(Model& model, const std::function<bool()>& cancelled, cons
         make_loader(set->dataset, set->transforms, experiment_, *set->split, /*training=*/false);
     while (auto batch = loader->next()) {
       if (cancelled && cancelled()) return scores;
-      const Batch moved = inference::to_device(*batch, device_of(experiment_),
-                                               wants_channels_last(experiment_));
+      const Batch moved =
+          inference::to_device(*batch, device_of(experiment_), wants_channels_last(experiment_));
       const Outputs outputs = model.predict(moved);
       for (const auto& metric : set->metrics) metric->update(outputs, moved);
       if (visit) visit(set->name, moved, outputs);
@@ -178,14 +179,16 @@ std::unique_ptr<optim::Freezer> build_freezer(const Experiment& experiment,
                  [&] { return std::make_unique<optim::Freezer>(experiment.freeze, model); });
 }
 
-std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(
-    const Experiment& experiment, const torch::nn::Module& model, const optim::Freezer* freezer) {
+std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(const Experiment& experiment,
+                                                                    const torch::nn::Module& model,
+                                                                    const optim::Freezer* freezer) {
   std::vector<std::pair<std::string, optim::GroupPlan>> plans;
   const auto parameters = optim::parameters_of(model);
   for (const auto& [name, slot] : experiment.optimizer.sets) {
     plans.emplace_back(name, located(experiment, slot.path, [&, &chosen = slot] {
-      return plan_groups(parameters, chosen.ask(&Optimizer::Statics::common), freezer);
-    }));
+                         return plan_groups(parameters, chosen.ask(&Optimizer::Statics::common),
+                                            freezer);
+                       }));
   }
   return plans;
 }
@@ -224,9 +227,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   settings.batch_size = split.batch_size;
   located(experiment, "train", [&] {
     settings.steps = steps_of(experiment.train, dataset->size(), split.batch_size);
-    settings.validation_interval =
-        validation_interval(experiment.evaluate, experiment.train, settings.steps, dataset->size(),
-                            split.batch_size);
+    settings.validation_interval = validation_interval(
+        experiment.evaluate, experiment.train, settings.steps, dataset->size(), split.batch_size);
   });
   std::shared_ptr<Evaluator> evaluator;
   if (!experiment.data.val.sets.empty() && !experiment.evaluate.metrics.empty()) {
@@ -236,8 +238,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   parts.model = experiment.build_model();
   if (!experiment.init.from.empty() && resume.empty()) {
     const std::string path = weights_of(experiment.init.from.resolved);
-    const io::LoadReport report = io::load_state(
-        *parts.model, io::read_safetensors(path).tensors, path, experiment.init.allow);
+    const io::LoadReport report = io::load_state(*parts.model, io::read_safetensors(path).tensors,
+                                                 path, experiment.init.allow);
     log::info("{}: {}", path, report.str());
   }
   settings.device = device_of(experiment);
@@ -264,7 +266,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   settings.seed = static_cast<std::uint64_t>(experiment.runtime.seed);
   settings.work_dir = work_dir_of(experiment);
   settings.config =
-      config::to_toml(config::dump_object(config::schema_of<Experiment>(), &experiment));
+      config::to_toml(config::dump_object(config::schema_of<Experiment>(), &experiment),
+                      {.escape_references = true});
   for (const config::Path& plugin : experiment.plugins) settings.plugins.push_back(plugin.resolved);
   settings.resume = resume;
   return std::make_unique<Runner>(std::move(parts), std::move(settings));

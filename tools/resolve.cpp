@@ -1,0 +1,37 @@
+// resolve: a config as one file, bases merged, overrides applied, references resolved.
+#include <cstdio>
+
+#include "framework/engine/experiment.hpp"
+#include "registry/builtin.hpp"
+#include "tools/common.hpp"
+
+namespace strata::tools {
+
+int run_resolve(int argc, char** argv) {
+  CLI::App app("Prints a config as one file: bases merged, overrides applied, references resolved.",
+               "resolve");
+  ConfigArguments arguments;
+  bool origins = false, full = false;
+  add_config(app, arguments);
+  app.add_flag("--origins", origins, "say behind each key where it was written");
+  app.add_flag("--full", full, "with every default, and paths that hold from anywhere");
+  return run_tool(app, argc, argv, [&] {
+    const config::TomlStyle style{.origins = origins, .escape_references = true};
+    config::Value root;
+    if (full) {
+      Registry registry;
+      register_builtin_components(registry);
+      const Experiment experiment =
+          load_experiment(arguments.config, arguments.overrides, registry);
+      root = config::dump_object(config::schema_of<Experiment>(), &experiment);
+    } else {
+      config::Document document = config::load(arguments.config, arguments.overrides);
+      config::throw_if_any(document.problems);
+      root = std::move(document.root);
+    }
+    std::fputs(config::to_toml(root, style).c_str(), stdout);
+    return kOk;
+  });
+}
+
+}  // namespace strata::tools

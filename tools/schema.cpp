@@ -1,0 +1,32 @@
+// schema: JSON Schema of configs, for completion and checks in editors (Taplo, Even Better TOML).
+#include <cstdio>
+
+#include "framework/config/describe.hpp"
+#include "framework/engine/experiment.hpp"
+#include "registry/builtin.hpp"
+#include "registry/plugin_loader.hpp"
+#include "tools/common.hpp"
+
+namespace strata::tools {
+
+int run_schema(int argc, char** argv) {
+  CLI::App app(
+      "Prints the JSON Schema (draft 4) of configs, for editors: put `#:schema FILE` into "
+      "the first line of a config.",
+      "schema");
+  std::vector<std::string> plugins;
+  app.add_option("--plugin", plugins, "also the components of this plugin")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  return run_tool(app, argc, argv, [&] {
+    Registry registry;
+    register_builtin_components(registry);
+    for (const std::string& path : plugins) load_plugin(config::Path{path, path}, registry);
+    std::fputs(config::json_schema(config::schema_of<Experiment>(), registry).c_str(), stdout);
+    return kOk;
+  });
+}
+
+}  // namespace strata::tools
