@@ -483,7 +483,10 @@ void Runner::Implementation::validate() {
   std::string text = fmt::format("validation of step {}:", state_.step);
   for (const auto& [name, value] : scores) {
     line["val." + name] = value;
-    text += fmt::format("  {} {}", name, number_text(value));
+    // Per-class numbers are in scalars.jsonl; a line of all of them helps nobody.
+    if (name.find('.') == std::string::npos || name == settings_.best) {
+      text += fmt::format("  {} {}", name, number_text(value));
+    }
   }
   scalars_->add(line.dump());
   const std::chrono::duration<double> seconds = Pace::Clock::now() - begun;

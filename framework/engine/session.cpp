@@ -2,7 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/utils.h>
 
 #include "framework/base/log.hpp"
@@ -138,7 +138,7 @@ Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits)
 }
 
 Scores Evaluator::run(Model& model, const std::function<bool()>& cancelled, const Visitor& visit) {
-  c10::InferenceMode guard;
+  const at::NoGradGuard no_grad;  // not inference mode: see Runner's validation
   Scores scores;
   for (const auto& set : sets_) {
     for (const auto& metric : set->metrics) metric->reset();
