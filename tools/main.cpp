@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "framework/base/memory.hpp"
 #include "framework/base/version.hpp"
 #include "tools/tool.hpp"
 
@@ -27,6 +28,7 @@ const strata::tools::Tool* find_tool(std::string_view name) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  strata::keep_freed_memory();
   std::string_view name = argc > 0 ? argv[0] : "strata";
   name.remove_prefix(name.rfind('/') + 1);
   if (const auto* tool = find_tool(name)) return tool->run(argc, argv);

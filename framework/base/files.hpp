@@ -11,9 +11,9 @@ namespace strata {
 /// Throws UserError "path: cannot be read: …".
 STRATA_API std::string read_text(const std::string& path);
 
-/// Writes `text` beside `path`, syncs it and renames it to `path`: a reader, and whoever comes after
-/// a crash, sees the old file or the new one. Throws UserError "path: cannot be written: …" and
-/// leaves nothing behind.
+/// Writes `text` beside `path`, syncs it and renames it to `path`: a reader, and whoever comes
+/// after a crash, sees the old file or the new one. Throws UserError "path: cannot be written: …"
+/// and leaves nothing behind.
 STRATA_API void write_text(const std::string& path, const std::string& text);
 
 /// Makes a file's contents, or a folder's entries, last beyond a power cut. Throws UserError.

@@ -89,9 +89,9 @@ std::string write_checkpoint(const std::string& work_dir, std::int64_t step,
     if (fs::exists(replaced, ignored) && !fs::exists(final, ignored)) {
       fs::rename(replaced, final, ignored);
     }
-    throw CheckpointError(fmt::format(
-        "{}: the checkpoint could not be saved ({}); older ones are untouched", final.string(),
-        error.what()));
+    throw CheckpointError(
+        fmt::format("{}: the checkpoint could not be saved ({}); older ones are untouched",
+                    final.string(), error.what()));
   }
   return final;
 }

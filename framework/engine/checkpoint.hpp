@@ -1,10 +1,10 @@
 // Checkpoints: folders step_N/ that are whole or not there.
 //
 //   model.safetensors      parameters and buffers under their native names
-//   optimizer.safetensors  "<parameter>.exp_avg", … (of several optimizers "<optimizer>/<parameter>.…")
-//   state.json             everything else that a resumed run continues from
-//   config.toml            the resolved config
-//   manifest.json          sizes and checksums of the others
+//   optimizer.safetensors  "<parameter>.exp_avg", … (of several optimizers
+//   "<optimizer>/<parameter>.…") state.json             everything else that a resumed run
+//   continues from config.toml            the resolved config manifest.json          sizes and
+//   checksums of the others
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ struct Checkpoint {
   std::vector<std::string> plugins;  // that the config's components came from
 };
 
-/// Writes work_dir/step_<step>/ beside, syncs and renames it; returns its path. One of the same step
-/// is replaced. Throws CheckpointError naming what could not be written; then nothing new is left
-/// and older checkpoints are as they were.
+/// Writes work_dir/step_<step>/ beside, syncs and renames it; returns its path. One of the same
+/// step is replaced. Throws CheckpointError naming what could not be written; then nothing new is
+/// left and older checkpoints are as they were.
 STRATA_API std::string write_checkpoint(const std::string& work_dir, std::int64_t step,
                                         const Checkpoint& checkpoint);
 

@@ -19,13 +19,12 @@ struct ClipGradOptions {
   static constexpr const char* shorthand = "max_norm";
   static auto fields() {
     using config::field;
-    return std::tuple{
-        field("max_norm", &ClipGradOptions::max_norm,
-              "the 2-norm of all gradients together is scaled down to this")
-            .above(0),
-        field("max_value", &ClipGradOptions::max_value,
-              "each gradient element is cut to [-max_value, max_value]")
-            .above(0)};
+    return std::tuple{field("max_norm", &ClipGradOptions::max_norm,
+                            "the 2-norm of all gradients together is scaled down to this")
+                          .above(0),
+                      field("max_value", &ClipGradOptions::max_value,
+                            "each gradient element is cut to [-max_value, max_value]")
+                          .above(0)};
   }
 };
 
@@ -110,8 +109,7 @@ struct RuntimeOptions {
               "folder of the run, from the working directory; left out: work_dirs/<config name>"),
         field("device", &RuntimeOptions::device, "\"cpu\", \"cuda\" or \"cuda:K\""),
         field("seed", &RuntimeOptions::seed, "seed of everything random").at_least(0),
-        field("threads", &RuntimeOptions::threads,
-              "threads that compute; 0: one a physical core")
+        field("threads", &RuntimeOptions::threads, "threads that compute; 0: one a physical core")
             .at_least(0),
         field("memory_format", &RuntimeOptions::memory_format,
               "layout of images and convolution weights; auto: channels-last")

@@ -36,8 +36,8 @@ using Json = nlohmann::ordered_json;
 // Streams of the run's generator that no sample draw uses (those count from 0).
 constexpr std::uint64_t kStepStreams = std::uint64_t{1} << 63;
 
-/// Dropout and the like draw from LibTorch's own generator. Seeding it for each batch from the run's
-/// seed and the batch's number leaves no state to save.
+/// Dropout and the like draw from LibTorch's own generator. Seeding it for each batch from the
+/// run's seed and the batch's number leaves no state to save.
 void seed_torch(std::uint64_t seed, std::uint64_t batch) {
   const auto words = philox4x32_10(
       {static_cast<std::uint32_t>(batch), static_cast<std::uint32_t>(batch >> 32), 0, 1},
@@ -98,8 +98,8 @@ void require_same_config(const std::string& before, const std::string& now,
     lines += fmt::format("\n  {}: was {}, now {}", key, values.first, values.second);
   }
   if (lines.empty()) return;
-  throw CheckpointError(name + ": a resumed run must have the same model, data and optimizer:" +
-                        lines);
+  throw CheckpointError(name +
+                        ": a resumed run must have the same model, data and optimizer:" + lines);
 }
 
 std::string key_of(const std::string& optimizer, const std::string& state) {
@@ -191,11 +191,11 @@ class Runner::Implementation {
   Pace pace_;
   std::optional<JsonLines> scalars_, timing_;
   Pace::Clock::time_point shown_{};
-  std::int64_t batches_ = 0;        // taken from the source, whole run
-  std::int64_t validated_ = -1;     // step of the newest validation
-  std::int64_t saved_ = -1;         // step of the newest checkpoint
-  std::int64_t first_step_ = 0;     // where this process began
-  double waited_ = 0.0;             // for data, up to the newest log line
+  std::int64_t batches_ = 0;     // taken from the source, whole run
+  std::int64_t validated_ = -1;  // step of the newest validation
+  std::int64_t saved_ = -1;      // step of the newest checkpoint
+  std::int64_t first_step_ = 0;  // where this process began
+  double waited_ = 0.0;          // for data, up to the newest log line
   std::string running_loss_;
 };
 
@@ -314,9 +314,10 @@ void Runner::Implementation::resume() {
     throw CheckpointError(settings_.resume + "/state.json: is not a run's state: " + error.what());
   }
   if (json.at("seed").get<std::uint64_t>() != settings_.seed) {
-    throw CheckpointError(fmt::format(
-        "{}: was trained with seed {}, the config has runtime.seed {}; a resumed run keeps its seed",
-        settings_.resume, json.at("seed").get<std::uint64_t>(), settings_.seed));
+    throw CheckpointError(
+        fmt::format("{}: was trained with seed {}, the config has runtime.seed {}; a resumed run "
+                    "keeps its seed",
+                    settings_.resume, json.at("seed").get<std::uint64_t>(), settings_.seed));
   }
   if (json.at("threads").get<int>() != at::get_num_threads()) {
     log::warning("{}: was trained with {} threads, now {}: sums may round differently",
@@ -372,7 +373,8 @@ void Runner::Implementation::train_step() {
   const std::int64_t count = settings_.train.accumulate;
   const double weight = 1.0 / static_cast<double>(count);
   for (std::int64_t i = 0; i < count; ++i) {
-    batch_ = inference::to_device(parts_.batches->next(), settings_.device, settings_.channels_last);
+    batch_ =
+        inference::to_device(parts_.batches->next(), settings_.device, settings_.channels_last);
     if (state_.step == first_step_ && i == 0) time_start();
     context_.step_number = state_.step;
     context_.random = Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_));
@@ -415,10 +417,9 @@ void Runner::Implementation::show_progress() {
   if (now - shown_ < std::chrono::milliseconds(100) && state_.step != state_.steps) return;
   shown_ = now;
   const double share = static_cast<double>(state_.step) / static_cast<double>(state_.steps);
-  log::status(fmt::format("{} {}/{}  {:.2f} s/step  eta {}{}", bar_text(share, 30), state_.step,
-                          state_.steps, pace_.smooth(),
-                          duration_text(pace_.remaining(state_.steps - state_.step)),
-                          running_loss_));
+  log::status(fmt::format(
+      "{} {}/{}  {:.2f} s/step  eta {}{}", bar_text(share, 30), state_.step, state_.steps,
+      pace_.smooth(), duration_text(pace_.remaining(state_.steps - state_.step)), running_loss_));
 }
 
 /// What a run costs before it trains: the first batch is there, the model is about to run.
@@ -444,8 +445,7 @@ void Runner::Implementation::log_step() {
                                  duration_text(pace_.remaining(state_.steps - state_.step)));
   for (const Trainer& trainer : parts_.trainers) {
     // Of the step just done, of the first group; the others keep their ratio to it.
-    const double lr =
-        trainer.optimizer->groups().front().lr * factor_of(trainer, state_.step - 1);
+    const double lr = trainer.optimizer->groups().front().lr * factor_of(trainer, state_.step - 1);
     const std::string name = trainer.name.empty() ? "lr" : "lr." + trainer.name;
     line[name] = lr;
     text += fmt::format("  {} {:.3e}", name, lr);

@@ -1,5 +1,5 @@
-// The training loop. It knows no config: what it runs on is handed to it whole, so that tests can run
-// it on anything.
+// The training loop. It knows no config: what it runs on is handed to it whole, so that tests can
+// run it on anything.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -40,29 +40,29 @@ struct Trainer {
 };
 
 struct RunParts {
-  std::shared_ptr<Model> model;            // on its device, in its memory format
-  std::vector<Trainer> trainers;           // built on the model's parameters
-  std::unique_ptr<optim::Freezer> freezer; // may be null
+  std::shared_ptr<Model> model;             // on its device, in its memory format
+  std::vector<Trainer> trainers;            // built on the model's parameters
+  std::unique_ptr<optim::Freezer> freezer;  // may be null
   std::unique_ptr<BatchSource> batches;
-  /// Measures the model, which is in eval mode; gives up, with any result, once `cancelled` says so.
-  /// Empty: there is nothing to validate on.
+  /// Measures the model, which is in eval mode; gives up, with any result, once `cancelled` says
+  /// so. Empty: there is nothing to validate on.
   std::function<Scores(const std::function<bool()>& cancelled)> validate;
   std::vector<std::pair<std::string, std::shared_ptr<Hook>>> hooks;
 };
 
 struct RunSettings {
-  std::int64_t steps = 0;               // optimizer steps of the run
-  std::int64_t samples_in_epoch = 0;    // 0: epochs are not counted
+  std::int64_t steps = 0;             // optimizer steps of the run
+  std::int64_t samples_in_epoch = 0;  // 0: epochs are not counted
   std::int64_t batch_size = 1;
-  std::int64_t validation_interval = 0; // 0: only after the last step
+  std::int64_t validation_interval = 0;  // 0: only after the last step
   TrainOptions train;
-  std::string best;                     // score that decides; "": the first
+  std::string best;  // score that decides; "": the first
   std::string best_rule = "auto";
   std::uint64_t seed = 0;
   c10::Device device = c10::kCPU;
   bool channels_last = false;
   std::string work_dir;
-  std::string config;                   // resolved, TOML
+  std::string config;  // resolved, TOML
   std::vector<std::string> plugins;
   /// Checkpoint folder to go on from; "": a new run.
   std::string resume;
@@ -76,8 +76,8 @@ class STRATA_API Runner {
   ~Runner();
 
   /// Trains to the end, or until train.stop_at, a hook's wish (stopped) or SIGINT or SIGTERM
-  /// (interrupted; a second one ends the process at once). There is a checkpoint of the last step in
-  /// every case. Throws UserError when a loss is not finite or files cannot be written.
+  /// (interrupted; a second one ends the process at once). There is a checkpoint of the last step
+  /// in every case. Throws UserError when a loss is not finite or files cannot be written.
   RunEnd run();
 
   const RunState& state() const;

@@ -7,8 +7,8 @@
 namespace strata::engine {
 
 void Window::put(const std::string& name, double value, double weight) {
-  auto place = std::find_if(sums_.begin(), sums_.end(),
-                            [&](const Sum& one) { return one.name == name; });
+  auto place =
+      std::find_if(sums_.begin(), sums_.end(), [&](const Sum& one) { return one.name == name; });
   if (place == sums_.end()) place = sums_.insert(sums_.end(), Sum{name});
   place->sum += value * weight;
   place->weight += weight;
@@ -63,8 +63,8 @@ void Window::load(const std::string& text) {
   sums_.clear();
   for (const auto& one : nlohmann::json::parse(text)) {
     const auto& sum = one.at(1);
-    sums_.push_back({one.at(0).get<std::string>(),
-                     sum.is_null() ? std::nan("") : sum.get<double>(), one.at(2).get<double>()});
+    sums_.push_back({one.at(0).get<std::string>(), sum.is_null() ? std::nan("") : sum.get<double>(),
+                     one.at(2).get<double>()});
   }
 }
 

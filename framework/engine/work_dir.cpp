@@ -22,9 +22,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // What runs and tools write. Anything else in the folder is the user's and stays.
-constexpr std::array kNames{"best",          "config.toml",  "environment.json", "metrics.json",
-                            "predictions",   "report.html",  "scalars.jsonl",    "tensorboard",
-                            "timing.jsonl",  "train.log"};
+constexpr std::array kNames{"best",         "config.toml", "environment.json", "metrics.json",
+                            "predictions",  "report.html", "scalars.jsonl",    "tensorboard",
+                            "timing.jsonl", "train.log"};
 
 bool of_a_run(const std::string& name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
@@ -103,8 +103,8 @@ void JsonLines::add(std::string_view line) {
   errno = 0;
   file_ << line << '\n' << std::flush;
   if (!file_) {
-    throw UserError(path_ + ": cannot be written: " +
-                    (errno == 0 ? "unknown reason" : std::strerror(errno)));
+    throw UserError(
+        path_ + ": cannot be written: " + (errno == 0 ? "unknown reason" : std::strerror(errno)));
   }
 }
 

@@ -1,5 +1,5 @@
-// Adam (Kingma and Ba, ICLR 2015) and AdamW (decoupled decay; Loshchilov and Hutter, ICLR 2019), with
-// PyTorch's meaning of every option.
+// Adam (Kingma and Ba, ICLR 2015) and AdamW (decoupled decay; Loshchilov and Hutter, ICLR 2019),
+// with PyTorch's meaning of every option.
 #include <ATen/ops/_fused_adam.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/full.h>
@@ -36,18 +36,17 @@ class AdamBase final : public FusedOptimizer {
  public:
   AdamBase(const AdamOptions& options, const Context& context)
       : FusedOptimizer(context.groups,
-                       options.amsgrad ? std::vector<std::string>{"exp_avg", "exp_avg_sq",
-                                                                  "max_exp_avg_sq"}
-                                       : std::vector<std::string>{"exp_avg", "exp_avg_sq"}),
+                       options.amsgrad
+                           ? std::vector<std::string>{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+                           : std::vector<std::string>{"exp_avg", "exp_avg_sq"}),
         options_(options) {}
 
  private:
   void update(const Bucket& bucket, double lr, double weight_decay) override {
     // One tensor serves all: the kernels only read the number of steps, this one included.
     const std::vector<at::Tensor> steps(
-        bucket.parameters.size(),
-        at::full({}, static_cast<double>(bucket.steps + 1),
-                 bucket.parameters.front().options().dtype(at::kFloat)));
+        bucket.parameters.size(), at::full({}, static_cast<double>(bucket.steps + 1),
+                                           bucket.parameters.front().options().dtype(at::kFloat)));
     const std::vector<at::Tensor> largest =
         options_.amsgrad ? bucket.buffers[2] : std::vector<at::Tensor>{};
     const auto kernel = [&](auto&& fused) {
@@ -71,6 +70,6 @@ STRATA_COMPONENTS(framework_optim_adam) {
   using namespace strata::optim;
   registry.add<strata::Optimizer, AdamBase<false>, AdamOptions>(
       "Adam", "Adam; weight decay is added to the gradient");
-  registry.add<strata::Optimizer, AdamBase<true>, AdamWOptions>(
-      "AdamW", "Adam with decoupled weight decay");
+  registry.add<strata::Optimizer, AdamBase<true>, AdamWOptions>("AdamW",
+                                                                "Adam with decoupled weight decay");
 }

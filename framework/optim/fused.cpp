@@ -65,10 +65,9 @@ void FusedOptimizer::rebuild() {
     while (entry.buffers.size() < buffer_names_.size()) {
       entry.buffers.push_back(at::zeros_like(entry.parameter));  // keeps the strides
     }
-    const auto [place, added] =
-        places.try_emplace({entry.group, entry.parameter.device().str(),
-                            entry.parameter.scalar_type(), entry.steps},
-                           buckets_.size());
+    const auto [place, added] = places.try_emplace(
+        {entry.group, entry.parameter.device().str(), entry.parameter.scalar_type(), entry.steps},
+        buckets_.size());
     if (added) {
       Bucket& fresh = buckets_.emplace_back();
       fresh.group = entry.group;

@@ -1,5 +1,5 @@
-// What optimizers on LibTorch's fused kernels share: tensors bucketed by group, device, type and age,
-// state in the parameter's own strides, saving and loading by name.
+// What optimizers on LibTorch's fused kernels share: tensors bucketed by group, device, type and
+// age, state in the parameter's own strides, saving and loading by name.
 #pragma once
 
 #include <cstdint>

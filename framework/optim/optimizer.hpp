@@ -38,8 +38,8 @@ class STRATA_API Optimizer {
   }
   virtual ~Optimizer();
 
-  /// Updates every parameter that has a gradient; the learning rate of a group is group.lr × factor.
-  /// State of a parameter begins (all zero) at the first step in which it has a gradient.
+  /// Updates every parameter that has a gradient; the learning rate of a group is group.lr ×
+  /// factor. State of a parameter begins (all zero) at the first step in which it has a gradient.
   virtual void step(double factor) = 0;
 
   /// State by "<parameter>.<kind of state>" ("head.conv.weight.exp_avg"), tensors that alias the

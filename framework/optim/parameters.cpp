@@ -91,9 +91,9 @@ class Rules {
     } else {
       const std::pair<std::string, ParamwiseRule>* exclusive = nullptr;
       for (const auto& named : options_.paramwise) {
-        const bool wins = named.second.exclusive && hits(named.second, parameter.name) &&
-                          (exclusive == nullptr ||
-                           named.second.match.size() > exclusive->second.match.size());
+        const bool wins =
+            named.second.exclusive && hits(named.second, parameter.name) &&
+            (exclusive == nullptr || named.second.match.size() > exclusive->second.match.size());
         if (wins) exclusive = &named;
       }
       if (exclusive != nullptr) {
@@ -292,8 +292,8 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
   if (still.tensors > 0) lines.push_back(std::move(still));
   std::vector<Row> rows{{"rules", "tensors", "parameters", "lr", "decay"}};
   for (const Summary& line : lines) {
-    rows.push_back({line.rules, std::to_string(line.tensors), count_text(line.elements), line.lr,
-                    line.decay});
+    rows.push_back(
+        {line.rules, std::to_string(line.tensors), count_text(line.elements), line.lr, line.decay});
   }
   plan.table = format_rows(rows);
   return plan;

@@ -1,5 +1,5 @@
-// Which parameters an optimizer trains, and with which settings: the rules of [optimizer.paramwise],
-// the presets, and `freeze`.
+// Which parameters an optimizer trains, and with which settings: the rules of
+// [optimizer.paramwise], the presets, and `freeze`.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/optim/options.hpp"
 #include "framework/optim/optimizer.hpp"
+#include "framework/optim/options.hpp"
 
 namespace strata::optim {
 

@@ -11,7 +11,8 @@ Schedule::Schedule(const ScheduleOptions& options, const Context& context)
     : warmup_(options.warmup.value_or(WarmupOptions{})) {
   begin_ = options.begin.value_or(warmup_.steps);
   const std::int64_t end = options.end.value_or(context.steps);
-  // A run cut short, down to its warm-up, is no mistake; two numbers that contradict each other are.
+  // A run cut short, down to its warm-up, is no mistake; two numbers that contradict each other
+  // are.
   if (options.end && end <= begin_) {
     throw OptionError("end", "the schedule ends before it begins at step " +
                                  std::to_string(begin_) + ", got " + std::to_string(end));

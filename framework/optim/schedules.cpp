@@ -122,12 +122,11 @@ struct StepOptions : ScheduleOptions {
   double gamma = 0.1;
   static auto fields() {
     using config::field;
-    return config::join(
-        ScheduleOptions::fields(),
-        field("step_size", &StepOptions::step_size, "steps between two drops")
-            .required()
-            .at_least(1),
-        field("gamma", &StepOptions::gamma, "factor of a drop").above(0));
+    return config::join(ScheduleOptions::fields(),
+                        field("step_size", &StepOptions::step_size, "steps between two drops")
+                            .required()
+                            .at_least(1),
+                        field("gamma", &StepOptions::gamma, "factor of a drop").above(0));
   }
 };
 
@@ -149,14 +148,13 @@ struct MultiStepOptions : ScheduleOptions {
   double gamma = 0.1;
   static auto fields() {
     using config::field;
-    return config::join(
-        ScheduleOptions::fields(),
-        field("milestones", &MultiStepOptions::milestones,
-              "steps of the drops, counted from the begin of the schedule")
-            .required()
-            .not_empty()
-            .at_least(1),
-        field("gamma", &MultiStepOptions::gamma, "factor of a drop").above(0));
+    return config::join(ScheduleOptions::fields(),
+                        field("milestones", &MultiStepOptions::milestones,
+                              "steps of the drops, counted from the begin of the schedule")
+                            .required()
+                            .not_empty()
+                            .at_least(1),
+                        field("gamma", &MultiStepOptions::gamma, "factor of a drop").above(0));
   }
 };
 
@@ -180,10 +178,9 @@ struct ConstantOptions : ScheduleOptions {
   double constant = 1.0;
   static auto fields() {
     using config::field;
-    return config::join(
-        ScheduleOptions::fields(),
-        field("factor", &ConstantOptions::constant, "factor at every step after the warm-up")
-            .above(0));
+    return config::join(ScheduleOptions::fields(), field("factor", &ConstantOptions::constant,
+                                                         "factor at every step after the warm-up")
+                                                       .above(0));
   }
 };
 
@@ -208,6 +205,5 @@ STRATA_COMPONENTS(framework_optim_schedules) {
   registry.add<Schedule, LinearLR, LinearOptions>("LinearLR", "a straight line");
   registry.add<Schedule, StepLR, StepOptions>("StepLR", "drops at equal distances");
   registry.add<Schedule, MultiStepLR, MultiStepOptions>("MultiStepLR", "drops at given steps");
-  registry.add<Schedule, ConstantLR, ConstantOptions>("ConstantLR",
-                                                      "no change after the warm-up");
+  registry.add<Schedule, ConstantLR, ConstantOptions>("ConstantLR", "no change after the warm-up");
 }

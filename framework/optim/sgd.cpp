@@ -1,5 +1,5 @@
-// Stochastic gradient descent with momentum, with PyTorch's meaning of every option: decay is added to
-// the gradient, and the first step fills the momentum buffer without dampening.
+// Stochastic gradient descent with momentum, with PyTorch's meaning of every option: decay is added
+// to the gradient, and the first step fills the momentum buffer without dampening.
 #include <ATen/ops/_fused_sgd.h>
 
 #include "framework/optim/fused.hpp"
@@ -44,8 +44,8 @@ class Sgd final : public FusedOptimizer {
   void update(const Bucket& bucket, double lr, double weight_decay) override {
     const std::vector<at::Tensor> momentum =
         bucket.buffers.empty() ? std::vector<at::Tensor>{} : bucket.buffers[0];
-    at::_fused_sgd_(bucket.parameters, bucket.gradients, momentum, weight_decay,
-                    options_.momentum, lr, options_.dampening, options_.nesterov,
+    at::_fused_sgd_(bucket.parameters, bucket.gradients, momentum, weight_decay, options_.momentum,
+                    lr, options_.dampening, options_.nesterov,
                     /*maximize=*/false, /*is_first_step=*/bucket.steps == 0);
   }
 
@@ -56,6 +56,6 @@ class Sgd final : public FusedOptimizer {
 
 STRATA_COMPONENTS(framework_optim_sgd) {
   using namespace strata::optim;
-  registry.add<strata::Optimizer, Sgd, SgdOptions>(
-      "SGD", "stochastic gradient descent with momentum");
+  registry.add<strata::Optimizer, Sgd, SgdOptions>("SGD",
+                                                   "stochastic gradient descent with momentum");
 }

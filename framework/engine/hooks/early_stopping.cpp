@@ -17,18 +17,17 @@ struct EarlyStoppingOptions {
 
   static auto fields() {
     using config::field;
-    return std::tuple{
-        field("monitor", &EarlyStoppingOptions::monitor,
-              "the score to watch (\"miou\", \"f1.changed\")")
-            .required(),
-        field("rule", &EarlyStoppingOptions::rule, "whether more or less is better")
-            .one_of({"max", "min"}),
-        field("min_delta", &EarlyStoppingOptions::min_delta,
-              "what a score must gain at least to count as better")
-            .at_least(0),
-        field("patience", &EarlyStoppingOptions::patience,
-              "validations without a better score after which the run ends")
-            .at_least(1)};
+    return std::tuple{field("monitor", &EarlyStoppingOptions::monitor,
+                            "the score to watch (\"miou\", \"f1.changed\")")
+                          .required(),
+                      field("rule", &EarlyStoppingOptions::rule, "whether more or less is better")
+                          .one_of({"max", "min"}),
+                      field("min_delta", &EarlyStoppingOptions::min_delta,
+                            "what a score must gain at least to count as better")
+                          .at_least(0),
+                      field("patience", &EarlyStoppingOptions::patience,
+                            "validations without a better score after which the run ends")
+                          .at_least(1)};
   }
 };
 

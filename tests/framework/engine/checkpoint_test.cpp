@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "framework/base/error.hpp"
 #include "framework/base/files.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using tests::StubRun;
-using tests::TempFolder;
+using tests::TempDir;
 
 Checkpoint sample(double value, std::int64_t size = 8) {
   Checkpoint checkpoint;
@@ -36,10 +37,10 @@ std::size_t entries(const std::string& folder) {
 }
 
 TEST(Checkpoints, ComeBackWhole) {
-  const TempFolder folder("checkpoint");
-  const std::string path = write_checkpoint(folder.str(), 12, sample(0.5));
+  const TempDir folder;
+  const std::string path = write_checkpoint(folder.path(), 12, sample(0.5));
   EXPECT_EQ(path, folder / "step_12");
-  EXPECT_EQ(entries(folder.str()), 1U);
+  EXPECT_EQ(entries(folder.path()), 1U);
   const Checkpoint back = read_checkpoint(path);
   EXPECT_TRUE(at::equal(get(back.model, "a.weight"), at::full({8}, 0.5)));
   EXPECT_TRUE(at::equal(get(back.optimizer, "a.weight.exp_avg"), at::full({8}, -0.5)));
@@ -48,25 +49,25 @@ TEST(Checkpoints, ComeBackWhole) {
 }
 
 TEST(Checkpoints, TheNewestIsByNumber) {
-  const TempFolder folder("newest");
-  EXPECT_FALSE(newest_checkpoint(folder.str()));
+  const TempDir folder;
+  EXPECT_FALSE(newest_checkpoint(folder.path()));
   EXPECT_FALSE(newest_checkpoint(folder / "nowhere"));
-  for (const std::int64_t step : {9, 100, 20}) write_checkpoint(folder.str(), step, sample(1));
+  for (const std::int64_t step : {9, 100, 20}) write_checkpoint(folder.path(), step, sample(1));
   fs::create_directory(folder / "step_x");
-  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_100");
+  EXPECT_EQ(newest_checkpoint(folder.path()).value(), folder / "step_100");
 }
 
 TEST(Checkpoints, DamageIsSeenAndPassedOver) {
-  const TempFolder folder("damage");
-  write_checkpoint(folder.str(), 1, sample(1));
-  write_checkpoint(folder.str(), 2, sample(2));
+  const TempDir folder;
+  write_checkpoint(folder.path(), 1, sample(1));
+  write_checkpoint(folder.path(), 2, sample(2));
   const std::string file = folder / "step_2/model.safetensors";
   std::string bytes = read_text(file);
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   write_text(file, bytes);
   EXPECT_EQ(check_checkpoint(folder / "step_2"),
             "model.safetensors is not what the manifest says (checksum)");
-  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_1");
+  EXPECT_EQ(newest_checkpoint(folder.path()).value(), folder / "step_1");
   EXPECT_THROW(read_checkpoint(folder / "step_2"), CheckpointError);
   bytes.pop_back();
   write_text(file, bytes);
@@ -79,38 +80,38 @@ TEST(Checkpoints, DamageIsSeenAndPassedOver) {
 }
 
 TEST(Checkpoints, OneOfTheSameStepIsReplaced) {
-  const TempFolder folder("again");
-  write_checkpoint(folder.str(), 3, sample(1));
-  write_checkpoint(folder.str(), 3, sample(2));
-  EXPECT_TRUE(at::equal(get(read_checkpoint(folder / "step_3").model, "a.weight"),
-                        at::full({8}, 2.0)));
-  EXPECT_EQ(entries(folder.str()), 1U);
+  const TempDir folder;
+  write_checkpoint(folder.path(), 3, sample(1));
+  write_checkpoint(folder.path(), 3, sample(2));
+  EXPECT_TRUE(
+      at::equal(get(read_checkpoint(folder / "step_3").model, "a.weight"), at::full({8}, 2.0)));
+  EXPECT_EQ(entries(folder.path()), 1U);
 }
 
 TEST(Checkpoints, WhatAKillLeftIsNoCheckpoint) {
-  const TempFolder folder("kill");
-  write_checkpoint(folder.str(), 3, sample(1));
+  const TempDir folder;
+  write_checkpoint(folder.path(), 3, sample(1));
   fs::copy(folder / "step_3", folder / ".step_4.partial");
   fs::remove(folder / ".step_4.partial/manifest.json");
-  EXPECT_EQ(newest_checkpoint(folder.str()).value(), folder / "step_3");
-  write_checkpoint(folder.str(), 4, sample(2));
-  EXPECT_EQ(entries(folder.str()), 2U);
+  EXPECT_EQ(newest_checkpoint(folder.path()).value(), folder / "step_3");
+  write_checkpoint(folder.path(), 4, sample(2));
+  EXPECT_EQ(entries(folder.path()), 2U);
 }
 
 TEST(Checkpoints, WeightsOf) {
-  const TempFolder folder("weights");
-  EXPECT_THROW(weights_of(folder.str()), CheckpointError);
+  const TempDir folder;
+  EXPECT_THROW(weights_of(folder.path()), CheckpointError);
   EXPECT_THROW(weights_of(folder / "none"), CheckpointError);
-  write_checkpoint(folder.str(), 1, sample(1));
-  write_checkpoint(folder.str(), 2, sample(1));
-  EXPECT_EQ(weights_of(folder.str()), folder / "step_2/model.safetensors");
-  mark_best(folder.str(), 1);
-  EXPECT_EQ(weights_of(folder.str()), folder / "step_1/model.safetensors");
-  mark_best(folder.str(), 2);
-  EXPECT_EQ(weights_of(folder.str()), folder / "step_2/model.safetensors");
+  write_checkpoint(folder.path(), 1, sample(1));
+  write_checkpoint(folder.path(), 2, sample(1));
+  EXPECT_EQ(weights_of(folder.path()), folder / "step_2/model.safetensors");
+  mark_best(folder.path(), 1);
+  EXPECT_EQ(weights_of(folder.path()), folder / "step_1/model.safetensors");
+  mark_best(folder.path(), 2);
+  EXPECT_EQ(weights_of(folder.path()), folder / "step_2/model.safetensors");
   EXPECT_EQ(weights_of(folder / "step_1"), folder / "step_1/model.safetensors");
   EXPECT_EQ(checkpoint_of(folder / "step_1"), folder / "step_1");
-  EXPECT_EQ(checkpoint_of(folder.str()), folder / "step_2");
+  EXPECT_EQ(checkpoint_of(folder.path()), folder / "step_2");
   EXPECT_THROW(checkpoint_of(folder / "none"), CheckpointError);
 }
 
@@ -134,7 +135,7 @@ class FullDisk {
 };
 
 TEST(Checkpoints, AFullDiskKeepsTheOldOnes) {
-  const TempFolder folder("full");
+  const TempDir folder;
   const std::string small = folder / "small";
   const FullDisk disk(small);
   if (!disk.mounted()) GTEST_SKIP() << "a small file system cannot be mounted: " << disk.reason();
@@ -153,14 +154,14 @@ TEST(Checkpoints, AFullDiskKeepsTheOldOnes) {
 
 TEST(WorkDir, OneThatCannotBeWrittenIsToldBeforeTraining) {
   if (::geteuid() != 0) {
-    const TempFolder folder("readonly");
-    ::chmod(folder.str().c_str(), 0555);
+    const TempDir folder;
+    ::chmod(folder.path().c_str(), 0555);
     EXPECT_THROW(StubRun(folder / "run").make().run(), UserError);
-    EXPECT_THROW(StubRun(folder.str()).make().run(), UserError);
-    ::chmod(folder.str().c_str(), 0755);
-    EXPECT_EQ(entries(folder.str()), 0U);
+    EXPECT_THROW(StubRun(folder.path()).make().run(), UserError);
+    ::chmod(folder.path().c_str(), 0755);
+    EXPECT_EQ(entries(folder.path()), 0U);
   }
-  const TempFolder folder("nofolder");
+  const TempDir folder;
   write_text(folder / "file", "mine");
   try {
     StubRun(folder / "file").make().run();

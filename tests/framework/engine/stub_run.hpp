@@ -1,14 +1,12 @@
-// A run small enough for tests: a model of a few parameters with batch norm and dropout, batches that
-// depend on their number alone.
+// A run small enough for tests: a model of a few parameters with batch norm and dropout, batches
+// that depend on their number alone.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/dropout.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,13 +14,14 @@
 #include "framework/base/philox.hpp"
 #include "framework/engine/runner.hpp"
 #include "tests/support/slots.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace strata::tests {
 
 struct StubModel : Model {
   StubModel() {
-    backbone = register_module(
-        "backbone", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 4, 3).padding(1)));
+    backbone = register_module("backbone",
+                               torch::nn::Conv2d(torch::nn::Conv2dOptions(3, 4, 3).padding(1)));
     bn = register_module("bn", torch::nn::BatchNorm2d(4));
     drop = register_module("drop", torch::nn::Dropout(0.3));
     head = register_module("head", torch::nn::Conv2d(torch::nn::Conv2dOptions(4, 2, 1)));
@@ -31,7 +30,10 @@ struct StubModel : Model {
     const at::NoGradGuard no_grad;
     for (at::Tensor& parameter : parameters()) {
       at::Tensor flat = at::empty({parameter.numel()});
-      for (std::int64_t i = 0; i < flat.numel(); ++i) flat[i] = 0.3 * random.normal();
+      auto* values = flat.data_ptr<float>();
+      for (std::int64_t i = 0; i < flat.numel(); ++i) {
+        values[i] = static_cast<float>(0.3 * random.normal());
+      }
       parameter.copy_(flat.reshape(parameter.sizes()));
     }
   }
@@ -62,8 +64,9 @@ inline Batch stub_batch(std::int64_t number) {
   Philox random(11, static_cast<std::uint64_t>(number));
   Batch batch;
   at::Tensor image = at::empty({2, 3, 6, 5}, at::kByte), truth = at::empty({2, 6, 5}, at::kLong);
+  auto* pixels = image.data_ptr<std::uint8_t>();
   for (std::int64_t i = 0; i < image.numel(); ++i) {
-    image.view(-1)[i] = static_cast<int>(random.integer(0, 255));
+    pixels[i] = static_cast<std::uint8_t>(random.integer(0, 255));
   }
   truth.copy_((image.select(1, 0) > 127).to(at::kLong));
   batch.images = {image};
@@ -79,26 +82,6 @@ class StubBatches final : public engine::BatchSource {
 
  private:
   std::int64_t number_ = 0;
-};
-
-/// A folder under the system's temporary one that goes away with the object.
-class TempFolder {
- public:
-  explicit TempFolder(const std::string& name)
-      : path_(std::filesystem::temp_directory_path() /
-              ("strata_" + name + "_" + std::to_string(::getpid()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directories(path_);
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  std::string str() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
 };
 
 struct StubRun {
@@ -126,11 +109,9 @@ struct StubRun {
     parts.freezer = std::make_unique<optim::Freezer>(freeze, *model);
     const auto slot = slot_of<Optimizer>(optimizer);
     const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
-    const auto plan =
-        optim::plan_groups(optim::parameters_of(*model), common, parts.freezer.get());
-    parts.trainers.push_back(
-        {"", slot.build({plan.groups}),
-         slot_of<Schedule>(schedule).build({settings.steps, common.lr})});
+    const auto plan = optim::plan_groups(optim::parameters_of(*model), common, parts.freezer.get());
+    parts.trainers.push_back({"", slot.build({plan.groups}),
+                              slot_of<Schedule>(schedule).build({settings.steps, common.lr})});
     parts.batches = std::make_unique<StubBatches>();
     for (const auto& [name, toml] : hooks) {
       parts.hooks.emplace_back(name, slot_of<Hook>(toml).build({name}));

@@ -115,10 +115,10 @@ TEST(Adam, FollowsTheFormulas) {
   for (const bool decoupled : {false, true}) {
     for (const bool amsgrad : {false, true}) {
       at::Tensor p = parameter({1.5, -0.25});
-      auto adam = make(std::string("type = \"") + (decoupled ? "AdamW" : "Adam") +
-                           "\"\nlr = 0.01\nbetas = [0.8, 0.95]\namsgrad = " +
-                           (amsgrad ? "true" : "false"),
-                       {p}, 0.01, 0.1);
+      auto adam =
+          make(std::string("type = \"") + (decoupled ? "AdamW" : "Adam") +
+                   "\"\nlr = 0.01\nbetas = [0.8, 0.95]\namsgrad = " + (amsgrad ? "true" : "false"),
+               {p}, 0.01, 0.1);
       std::array<double, 2> expected{1.5, -0.25};
       std::array<AdamByFormula, 2> formula;
       formula.fill({0.8, 0.95, 1e-8, 0.1, decoupled, amsgrad});
@@ -158,7 +158,8 @@ TEST(Adam, ParametersCountTheirOwnSteps) {
 }
 
 TEST(Optimizers, WithoutGradientNothingMoves) {
-  for (const char* toml : {"type = \"SGD\"\nlr = 0.1\nmomentum = 0.9", "type = \"AdamW\"\nlr = 1"}) {
+  for (const char* toml :
+       {"type = \"SGD\"\nlr = 0.1\nmomentum = 0.9", "type = \"AdamW\"\nlr = 1"}) {
     at::Tensor moved = parameter({1.0}), still = parameter({1.0});
     auto optimizer = make(toml, {moved, still}, 1.0, 0.5);
     set_grad(moved, {1.0});

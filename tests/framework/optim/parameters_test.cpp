@@ -108,11 +108,11 @@ decay_mult = 0
 )"),
                                      nullptr);
   const std::map<std::string, std::pair<double, double>> expected{
-      {"prompt", {0.1, 0.04}},           {"backbone.conv.weight", {0.1, 0.04}},
-      {"backbone.conv.bias", {0.2, 0}},  {"backbone.bn.weight", {0.1, 0.02}},
-      {"backbone.bn.bias", {0.2, 0}},    {"head.conv.weight", {1.0, 0.04}},
-      {"head.conv.bias", {2.0, 0}},      {"head.bn.weight", {1.0, 0.02}},
-      {"head.bn.bias", {2.0, 0}},        {"norm.weight", {0.1, 0.02}},
+      {"prompt", {0.1, 0.04}},          {"backbone.conv.weight", {0.1, 0.04}},
+      {"backbone.conv.bias", {0.2, 0}}, {"backbone.bn.weight", {0.1, 0.02}},
+      {"backbone.bn.bias", {0.2, 0}},   {"head.conv.weight", {1.0, 0.04}},
+      {"head.conv.bias", {2.0, 0}},     {"head.bn.weight", {1.0, 0.02}},
+      {"head.bn.bias", {2.0, 0}},       {"norm.weight", {0.1, 0.02}},
       {"norm.bias", {0.2, 0}}};
   EXPECT_EQ(settings(plan), expected);
   EXPECT_EQ(plan.groups.size(), 6U);
@@ -183,28 +183,28 @@ lr_mult = 7
 }
 
 TEST(Groups, APatternMustMatch) {
-  EXPECT_EQ(error_of("lr = 1\n[paramwise.x]\nmatch = \"haed.**\""),
-            "paramwise.x.match: matches no parameter, got \"haed.**\"" +
-                config::glob_hint("haed.**", [] {
-                  Net net;
-                  std::vector<std::string> names;
-                  for (const auto& one : parameters_of(net)) names.push_back(one.name);
-                  return names;
-                }()));
+  EXPECT_EQ(
+      error_of("lr = 1\n[paramwise.x]\nmatch = \"haed.**\""),
+      "paramwise.x.match: matches no parameter, got \"haed.**\"" + config::glob_hint("haed.**", [] {
+        Net net;
+        std::vector<std::string> names;
+        for (const auto& one : parameters_of(net)) names.push_back(one.name);
+        return names;
+      }()));
   EXPECT_NE(error_of("lr = 1\n[paramwise.x]\nmatch = \"haed.**\"").find("did you mean \"head"),
             std::string::npos);
   EXPECT_EQ(error_of("lr = 1\n[paramwise.x]\nmatch = \"haed.**\"\noptional = true"), "");
-  EXPECT_EQ(error_of("lr = 1\nparams = \"discriminator\"").rfind("params.0: matches no parameter", 0),
-            0U);
+  EXPECT_EQ(
+      error_of("lr = 1\nparams = \"discriminator\"").rfind("params.0: matches no parameter", 0),
+      0U);
 }
 
 TEST(Groups, ParamsSelects) {
   Net net;
   const GroupPlan plan = plan_groups(
       parameters_of(net), options("lr = 1\nparams = [\"norm\", \"head.conv.*\"]"), nullptr);
-  EXPECT_EQ(plan.groups.at(0).names,
-            (std::vector<std::string>{"head.conv.weight", "head.conv.bias", "norm.weight",
-                                      "norm.bias"}));
+  EXPECT_EQ(plan.groups.at(0).names, (std::vector<std::string>{"head.conv.weight", "head.conv.bias",
+                                                               "norm.weight", "norm.bias"}));
 }
 
 TEST(Groups, FrozenParametersAreLeftOut) {
@@ -292,10 +292,12 @@ TEST(Freeze, APatternMustMatch) {
     FAIL();
   } catch (const OptionError& error) {
     EXPECT_EQ(error.key(), "1");
-    EXPECT_EQ(std::string(error.what()).rfind(
-                  "matches no parameter and no module, got \"bakbone.**\"; did you mean \"backbone",
-                  0),
-              0U)
+    EXPECT_EQ(
+        std::string(error.what())
+            .rfind(
+                "matches no parameter and no module, got \"bakbone.**\"; did you mean \"backbone",
+                0),
+        0U)
         << error.what();
   }
   EXPECT_NO_THROW(Freezer({{"bakbone.**", {}, true}}, net));

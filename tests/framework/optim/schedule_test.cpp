@@ -45,10 +45,12 @@ TEST(Poly, PowerAndFloor) {
 
 TEST(Poly, AbsoluteFloorIsARatioOfTheBaseRate) {
   expect(*make("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 1e-2), {{10, 0.01}, {5, 0.5 * 1.01}});
-  EXPECT_NE(error_of("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 6e-5).find("is above the optimizer's lr"),
-            std::string::npos);
-  EXPECT_NE(error_of("type = \"PolyLR\"\nmin_lr = 0\nmin_lr_ratio = 0", 10).find("give one of them"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 6e-5).find("is above the optimizer's lr"),
+      std::string::npos);
+  EXPECT_NE(
+      error_of("type = \"PolyLR\"\nmin_lr = 0\nmin_lr_ratio = 0", 10).find("give one of them"),
+      std::string::npos);
 }
 
 TEST(Cosine, HalfAWave) {
