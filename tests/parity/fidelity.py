@@ -46,6 +46,8 @@ def main():
     def cell(row, kind):
         if kind not in row:
             return ""
+        if row[kind] == 0:
+            return "0"
         return f"{row[kind]:.2f}" if kind.endswith("32") else f"{row[kind]:.0e}"
 
     text = HEAD
