@@ -118,7 +118,7 @@ Found find(const FileColumn& column) {
 }
 
 // Suffixes that would pair most files: what is left of an unpaired file and of the file with the
-// longest common beginning, if it fits at least half of all.
+// longest common beginning, if it fits at least half of all, and more than are paired now.
 std::string advice(const FileColumn& a, const Found& in_a, const FileColumn& b, const Found& in_b,
                    const std::string& unpaired_stem) {
   const std::string& file = in_a.stems.at(unpaired_stem);
@@ -146,7 +146,10 @@ std::string advice(const FileColumn& a, const Found& in_a, const FileColumn& b, 
     ++candidates;
     pairs += all_b.count(*stem + suffix_b);
   }
-  if (pairs == 0 || 2 * pairs < candidates) return "";
+  const auto paired = static_cast<std::size_t>(
+      std::count_if(in_a.stems.begin(), in_a.stems.end(),
+                    [&](const auto& entry) { return in_b.stems.count(entry.first) != 0; }));
+  if (pairs <= paired || 2 * pairs < candidates) return "";
   std::string text;
   // "" already means every ending, so only a suffix that is more than an ending is worth setting.
   auto add = [&](const FileColumn& column, const std::string& suffix) {

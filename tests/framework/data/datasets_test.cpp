@@ -160,6 +160,18 @@ TEST(SegmentationFolder, NearMissesOfSuffixesAreNamed) {
                 "clear; set img_suffix");
 }
 
+TEST(SegmentationFolder, OneMissingLabelIsNoMatterOfSuffixes) {
+  TempDir dir;
+  for (const char* name : {"seq_58", "seq_59", "seq_61"}) {
+    image_file(dir / ("images/" + std::string(name) + ".jpg"));
+  }
+  label_file(dir / "labels/seq_58.png", {1});
+  label_file(dir / "labels/seq_61.png", {1});
+  EXPECT_EQ(message_of([&] { segmentation(dir); }),
+            dir.path() + "/labels: no label for 1 of 3 files in " + dir.path() +
+                "/images: \"seq_59.jpg\"; add the missing files or set skip_unpaired = true");
+}
+
 TEST(SegmentationFolder, LabelValuesAreChecked) {
   TempDir dir;
   image_file(dir / "images/a.png");
