@@ -2,6 +2,9 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$top"
 started=$SECONDS
+# Compute threads that wait for each other sleep: whatever else this machine does, spinning beside
+# it makes a step several times slower.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 step_number=0
 step_name=
 
