@@ -269,6 +269,31 @@ TEST(ChangeFolder, A255BesideA1IsIgnored) {
                         at::tensor({0, 1, 0, 0, 0, 0}, at::kByte)));
 }
 
+TEST(ChangeFolder, BinaryFilesAreCutAt128AndAutoSaysWhenTheyDisagree) {
+  TempDir dir;
+  for (const char* name : {"a", "b", "c", "d", "e", "f"}) {
+    image_file(dir / ("A/" + std::string(name) + ".png"));
+    image_file(dir / ("B/" + std::string(name) + ".png"));
+    label_file(dir / ("label/" + std::string(name) + ".png"), {0, 255});
+  }
+  label_file(dir / "label/f.png", {0, 255, 127, 128});  // not among the first four that are asked
+  const std::string binary =
+      ", targets = {change = {folder = \"label\", label_format = \"binary\"}}";
+  EXPECT_TRUE(at::equal(change(dir, binary)->read(5).targets.at("change").map[0],
+                        at::tensor({0, 1, 0, 1, 0, 0}, at::kByte)));
+  EXPECT_EQ(message_of([&] { change(dir)->read(5); }),
+            dir.path() +
+                "/label/f.png: label \"change\" holds value 127 (1 of 24 pixels) and 1 "
+                "more wrong values, other files hold 0 and 255 only; set label_format = "
+                "\"index\"");
+  label_file(dir / "label/a.png", {0, 1, 7});  // now the first file says: indices
+  EXPECT_EQ(message_of([&] { change(dir)->read(0); }),
+            dir.path() +
+                "/label/a.png: label \"change\" holds value 7 (1 of 24 pixels), declared "
+                "are 2 classes (0 to 1) and 255 (ignored); mend the file, set label_map, or "
+                "label_format = \"binary\" when values from 128 on mean class 1");
+}
+
 TEST(ChangeFolder, SeveralTargets) {
   TempDir dir;
   image_file(dir / "A/a.png");
@@ -288,11 +313,10 @@ TEST(ChangeFolder, SeveralTargets) {
   EXPECT_TRUE(
       at::equal(sample.targets.at("after").map[0], at::tensor({3, 2, 1, 0, 0, 0}, at::kByte)));
   EXPECT_EQ(sample.targets.at("after").spec->name, "after");
-  EXPECT_EQ(
-      message_of([&] { change(dir, ", targets = {chance = \"label\"}", labels); }),
-      "test.toml:1:" + std::to_string(65 + dir.path().size()) +
-          ": x.targets.chance: no label named \"chance\"; did you mean \"change\"? (declared: "
-          "\"change\", \"before\", \"after\"), got \"label\"");
+  EXPECT_EQ(message_of([&] { change(dir, ", targets = {chance = \"label\"}", labels); }),
+            "test.toml:1:" + std::to_string(65 + dir.path().size()) +
+                ": x.targets.chance: no such label is declared (there are \"change\", \"before\", "
+                "\"after\"), got \"chance\"; did you mean \"change\"?");
 }
 
 TEST(ChangeFolder, EveryDateNeedsItsFile) {

@@ -261,8 +261,8 @@ TEST(Transforms, MistakesInOptionsAreLocated) {
             "test.toml:1:58: x.ratio_range: its lower end is above its upper end, got [2, 1]");
   EXPECT_EQ(
       message("{type = \"RandomCrop\", size = [1, 2], target = \"chang\"}"),
-      "test.toml:1:51: x.target: no label named \"chang\"; did you mean \"change\"? (declared: "
-      "\"before\", \"change\"), got \"chang\"");
+      "test.toml:1:51: x.target: no such label is declared (there are \"before\", \"change\"), "
+      "got \"chang\"; did you mean \"change\"?");
 }
 
 }  // namespace
