@@ -152,17 +152,22 @@ class HrModule final : public torch::nn::Module {
     fuse_->add(std::move(row));
   }
 
-  /// relu(sum over j of branch j brought to the shape of branch i). Every summand but x[i] is a
-  /// temporary whose producer does not look at it again, so the sum grows in the first of them.
+  /// relu(sum over j of branch j brought to the shape of branch i). What comes from coarser
+  /// branches is a temporary and takes the sum in place; convolutions from finer ones add it as
+  /// they go.
   at::Tensor fuse(const Levels& x, std::size_t i) const {
-    at::Tensor sum;
-    for (std::size_t j = 0; j < x.size(); ++j) {
-      if (j == i) continue;
-      at::Tensor term =
-          j < i ? down_[i][j]->forward(x[j]) : grow(up_[i][j]->forward(x[j]), j - i, x[i]);
-      sum = sum.defined() ? sum.add_(term) : term.add_(x[i]);
+    at::Tensor sum = x[i];
+    for (std::size_t j = i + 1; j < x.size(); ++j) {
+      sum = grow(up_[i][j]->forward(x[j]), j - i, x[i]).add_(sum);
     }
-    return sum.relu_();
+    if (i == 0) return sum.relu_();
+    for (std::size_t j = 0; j < i; ++j) {
+      const ConvNorms& chain = *down_[i][j];
+      at::Tensor y = x[j];
+      for (std::size_t k = 0; k + 1 < chain.size(); ++k) y = chain[k]->forward(y);
+      sum = chain[chain.size() - 1]->forward_add(y, sum, /*relu=*/j + 1 == i);
+    }
+    return sum;
   }
 
   /// Enlarges by 2^steps, then to the size of `like`: two interpolations where 32 does not divide

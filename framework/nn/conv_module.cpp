@@ -1,8 +1,44 @@
 #include "framework/nn/conv_module.hpp"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/conv2d.h>
+
+#include <variant>
+
 #include "framework/nn/init.hpp"
+#include "framework/ops/batch_norm_act.hpp"
 
 namespace strata::nn {
+namespace {
+
+/// Whether norm(conv(x)) can be computed as one convolution now.
+bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor& x) {
+  const auto* layer = norm.batch_norm();
+  return layer != nullptr && !layer->is_training() && !at::GradMode::is_enabled() && x.is_cpu() &&
+         x.dim() == 4 && x.scalar_type() == conv->weight.scalar_type() &&
+         layer->weight.scalar_type() == x.scalar_type() && layer->running_mean.defined() &&
+         std::holds_alternative<torch::enumtype::kZeros>(conv->options.padding_mode()) &&
+         std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
+}
+
+/// Folding costs one pass over the weights, which is little beside the convolution; nothing is
+/// kept, so nothing can be out of date.
+at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
+                  const at::Tensor& x, const at::Tensor& residual) {
+  const auto& layer = *norm.batch_norm();
+  const at::Tensor scale = layer.weight * (layer.running_var + layer.options.eps()).rsqrt_();
+  at::Tensor bias = layer.bias - layer.running_mean * scale;
+  if (conv->bias.defined()) bias.addcmul_(conv->bias, scale);
+  const at::Tensor weight = conv->weight * scale.view({-1, 1, 1, 1});
+  const auto& options = conv->options;
+  const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
+  at::Tensor y = at::conv2d(x, weight, bias, *options.stride(), *padding, *options.dilation(),
+                            options.groups());
+  if (residual.defined()) y.add_(residual);
+  return activate_(std::move(y), activation);
+}
+
+}  // namespace
 
 ConvModuleImpl::ConvModuleImpl(const ConvModuleOptions& options)
     : norm_(options.out_channels, options.norm), activation_(options.activation) {
@@ -25,10 +61,27 @@ at::Tensor ConvModuleImpl::forward(const at::Tensor& x) {
 }
 
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
-                         const Activation& activation, const at::Tensor& x) {
+                         const Activation& activation, const at::Tensor& x,
+                         const at::Tensor& residual) {
+  if (can_fold(conv, norm, x)) return folded(conv, norm, activation, x, residual);
   at::Tensor y = conv.ptr()->forward(x);
-  if (norm) y = norm(y);
+  const bool relu = activation.kind == Activation::Kind::relu;
+  if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {
+    const ops::BatchNormState state{layer->weight,
+                                    layer->bias,
+                                    layer->running_mean,
+                                    layer->running_var,
+                                    layer->options.momentum().value_or(0),
+                                    layer->options.eps()};
+    if (layer->options.momentum() && ops::can_batch_norm_act(y, state)) {
+      layer->num_batches_tracked.add_(1);
+      y = ops::batch_norm_act(y, state, relu, residual);
+      return relu ? y : activate_(std::move(y), activation);
+    }
+  }
+  y = norm(y);
   // The layers before keep their inputs and statistics for backward, never their outputs.
+  if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }
 

@@ -48,8 +48,11 @@ class ConvModule : public torch::nn::ModuleHolder<ConvModuleImpl> {
       : ModuleHolder(std::make_shared<ConvModuleImpl>(options)) {}
 };
 
-/// Convolution, normalisation, activation over layers that a component holds under its own names.
+/// activation(norm(conv(x)) + residual) over layers that a component holds under its own names;
+/// `residual`, of the result's shape, may be undefined. Training on a CPU joins batch norm, sum and
+/// ReLU in one pass; evaluation without gradients folds the batch norm into the convolution.
 STRATA_API at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
-                                    const Activation& activation, const at::Tensor& x);
+                                    const Activation& activation, const at::Tensor& x,
+                                    const at::Tensor& residual = {});
 
 }  // namespace strata::nn

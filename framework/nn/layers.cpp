@@ -17,6 +17,10 @@ at::Tensor ConvNorm::forward(const at::Tensor& x) const {
   return conv_norm_act(conv_, norm_, activation_, x);
 }
 
+at::Tensor ConvNorm::forward_add(const at::Tensor& x, const at::Tensor& residual, bool relu) const {
+  return conv_norm_act(conv_, norm_, relu ? Activation::relu() : Activation::none(), x, residual);
+}
+
 void set_unused(torch::nn::Module& module) {
   for (at::Tensor& parameter : module.parameters()) parameter.set_requires_grad(false);
 }

@@ -66,6 +66,8 @@ class STRATA_API ConvNorm final : public torch::nn::Module {
   ConvNorm(torch::nn::Conv2d conv, const NormOptions& norm,
            const Activation& activation = Activation::none(), int first = 0);
   at::Tensor forward(const at::Tensor& x) const;
+  /// norm(conv(x)) + residual, then a ReLU on request, instead of this layer's own activation.
+  at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual, bool relu) const;
 
  private:
   torch::nn::Conv2d conv_;

@@ -16,14 +16,11 @@ ResidualBlock::ResidualBlock(const ResidualOptions& options, std::int64_t expans
       options.norm, Activation::none(), options.avg_down ? 1 : 0);
 }
 
-at::Tensor ResidualBlock::join(at::Tensor branch, const at::Tensor& x) const {
-  // The branch ends in a normalisation, whose backward does not look at its output: writing the sum
-  // over it is free. x itself is still needed by the first convolution's backward.
-  if (!downsample_) return branch.add_(x).relu_();
-  if (pool_ == 1) return branch.add_(downsample_->forward(x)).relu_();
-  const at::Tensor pooled = at::avg_pool2d(x, pool_, pool_, 0, /*ceil_mode=*/true,
-                                           /*count_include_pad=*/false);
-  return branch.add_(downsample_->forward(pooled)).relu_();
+at::Tensor ResidualBlock::shortcut(const at::Tensor& x) const {
+  if (!downsample_) return x;
+  if (pool_ == 1) return downsample_->forward(x);
+  return downsample_->forward(at::avg_pool2d(x, pool_, pool_, 0, /*ceil_mode=*/true,
+                                             /*count_include_pad=*/false));
 }
 
 void ResidualBlock::add_layer(int number, torch::nn::Conv2d& conv, Norm& norm,
@@ -48,7 +45,7 @@ BasicBlock::BasicBlock(const ResidualOptions& options) : ResidualBlock(options, 
 
 at::Tensor BasicBlock::forward(const at::Tensor& x) const {
   at::Tensor y = conv_norm_act(conv1_, norm1_, Activation::relu(), x);
-  return join(conv_norm_act(conv2_, norm2_, Activation::none(), y), x);
+  return conv_norm_act(conv2_, norm2_, Activation::relu(), y, shortcut(x));
 }
 
 Bottleneck::Bottleneck(const ResidualOptions& options) : ResidualBlock(options, expansion) {
@@ -71,7 +68,7 @@ Bottleneck::Bottleneck(const ResidualOptions& options) : ResidualBlock(options, 
 at::Tensor Bottleneck::forward(const at::Tensor& x) const {
   at::Tensor y = conv_norm_act(conv1_, norm1_, Activation::relu(), x);
   y = conv_norm_act(conv2_, norm2_, Activation::relu(), y);
-  return join(conv_norm_act(conv3_, norm3_, Activation::none(), y), x);
+  return conv_norm_act(conv3_, norm3_, Activation::relu(), y, shortcut(x));
 }
 
 }  // namespace strata::nn

@@ -29,7 +29,8 @@ class STRATA_API ResidualBlock : public torch::nn::Module {
 
  protected:
   ResidualBlock(const ResidualOptions& options, std::int64_t expansion);
-  at::Tensor join(at::Tensor branch, const at::Tensor& x) const;
+  /// x itself, or `downsample` of it.
+  at::Tensor shortcut(const at::Tensor& x) const;
   /// Registers the shortcut: after the layers, as the usual order of parameters has it.
   void add_shortcut() {
     if (downsample_) register_module("downsample", downsample_);

@@ -107,6 +107,28 @@ void expect_tensor(const Case& fixture, const std::string& key, const std::strin
   }
 }
 
+/// Evaluation folds batch norms away where no gradient is recorded. `module` is as run_component
+/// left it: in evaluation mode, float64, channels-last.
+void expect_forward_without_gradients(const Case& fixture, torch::nn::Module& module,
+                                      const Forward& forward, const Result& exact) {
+  const at::NoGradGuard no_grad;
+  for (const auto type : {at::kDouble, at::kFloat}) {
+    for (auto& [name, tensor] : io::state_of(module)) {
+      if (tensor.is_floating_point()) tensor.set_data(tensor.data().to(type));
+    }
+    std::vector<at::Tensor> inputs;
+    for (const auto& [name, shape] : fixture.inputs) {
+      inputs.push_back(uniform(name, shape).to(type).contiguous(at::MemoryFormat::ChannelsLast));
+    }
+    for (const auto& [name, tensor] : forward(inputs)) {
+      const Case::Limits& limits = fixture.modes.at("eval").tensors.at(name);
+      EXPECT_LE(largest_difference(tensor, exact.tensors.at(name)),
+                type == at::kDouble ? 1e-10 * limits.absmax : 2 * limits.err32)
+          << fixture.name << " without gradients " << name << ", absmax " << limits.absmax;
+    }
+  }
+}
+
 struct OneThread {
   int before = at::get_num_threads();
   OneThread() { at::set_num_threads(1); }
@@ -353,6 +375,13 @@ void check_component(const std::string& name, const Make& make) {
         run_component(fixture, mode, *module, forward, at::kDouble, at::MemoryFormat::Contiguous);
     expect_equal(fixture, mode, exact);
     if (testing::Test::HasFatalFailure()) return;
+    {
+      SCOPED_TRACE("float64, channels last");
+      expect_equal(fixture, mode,
+                   run_component(fixture, mode, *module, forward, at::kDouble,
+                                 at::MemoryFormat::ChannelsLast));
+      if (mode == "eval") expect_forward_without_gradients(fixture, *module, forward, exact);
+    }
     for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
       SCOPED_TRACE(format == at::MemoryFormat::ChannelsLast ? "channels last" : "row major");
       expect_close32(fixture, mode,

@@ -167,10 +167,12 @@ TEST(Nn, ResidualBlocksHaveTheRightGradients) {
   for (nn::ResidualBlock* block :
        std::initializer_list<nn::ResidualBlock*>{&same, &strided, &wide, &pooled}) {
     for (const bool training : {true, false}) {
-      block->zero_grad();
-      block->train(training);
-      expect_gradients(*block, at::randn({2, 3, 5, 7}, at::kDouble),
-                       [&](const at::Tensor& x) { return block->forward(x); });
+      for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+        block->zero_grad();
+        block->train(training);
+        expect_gradients(*block, at::randn({2, 3, 5, 7}, at::kDouble).contiguous(format),
+                         [&](const at::Tensor& x) { return block->forward(x); });
+      }
     }
   }
 }
