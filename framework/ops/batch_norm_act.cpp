@@ -21,7 +21,7 @@ using torch::autograd::variable_list;
 
 cpu::Rows rows_of(const at::Tensor& x) { return {x.numel() / x.size(1), x.size(1)}; }
 
-at::Tensor channels_last(const at::Tensor& x) {
+at::Tensor as_channels_last(const at::Tensor& x) {
   return x.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
@@ -105,7 +105,7 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
   static Variable forward(AutogradContext* context, const Variable& x, const Variable& /*weight*/,
                           const Variable& /*bias*/, const std::optional<at::Tensor>& residual,
                           const BatchNormState* state, bool relu) {
-    const at::Tensor added = residual ? channels_last(*residual) : at::Tensor();
+    const at::Tensor added = residual ? as_channels_last(*residual) : at::Tensor();
     at::Tensor y = at::empty_like(x);
     ChannelTerms terms;
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_norm_act", [&] {
@@ -132,7 +132,7 @@ struct BatchNormAct : torch::autograd::Function<BatchNormAct> {
     const ChannelTerms terms{saved[2], saved[3], saved[4], saved[5]};
     const bool relu = context->saved_data["relu"].toBool();
     const bool residual = context->saved_data["residual"].toBool();
-    const at::Tensor dy = channels_last(outputs[0]);
+    const at::Tensor dy = as_channels_last(outputs[0]);
     Gradients grads;
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "batch_norm_act", [&] {
       grads = differentiate<scalar_t>(dy, x, saved[1], terms, relu, residual);
