@@ -1,0 +1,18 @@
+// Layouts of backbone weights that other libraries publish.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "framework/io/key_map.hpp"
+
+namespace strata::backbones {
+
+/// Rules from a layout to our names: "torchvision.resnet", "timm.resnet", "timm.resnetd",
+/// "timm.hrnet", "lukemelas.efficientnet" (also smp's), "timm.efficientnet_b0" … "_b7". The
+/// classifier and EfficientNet's head, which no feature depends on, are dropped. Throws
+/// std::out_of_range for another name.
+STRATA_API std::vector<io::KeyRule> key_rules(const std::string& layout);
+STRATA_API std::vector<std::string> key_layouts();
+
+}  // namespace strata::backbones
