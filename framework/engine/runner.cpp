@@ -310,18 +310,18 @@ void Runner::Implementation::resume() {
       const auto saved = json.at("hooks").find(name);
       if (saved != json.at("hooks").end()) hook->load_state(saved->get<std::string>());
     }
+    if (json.at("seed").get<std::uint64_t>() != settings_.seed) {
+      throw CheckpointError(
+          fmt::format("{}: was trained with seed {}, the config has runtime.seed {}; a resumed run "
+                      "keeps its seed",
+                      settings_.resume, json.at("seed").get<std::uint64_t>(), settings_.seed));
+    }
+    if (json.at("threads").get<int>() != at::get_num_threads()) {
+      log::warning("{}: was trained with {} threads, now {}: sums may round differently",
+                   settings_.resume, json.at("threads").get<int>(), at::get_num_threads());
+    }
   } catch (const Json::exception& error) {
     throw CheckpointError(settings_.resume + "/state.json: is not a run's state: " + error.what());
-  }
-  if (json.at("seed").get<std::uint64_t>() != settings_.seed) {
-    throw CheckpointError(
-        fmt::format("{}: was trained with seed {}, the config has runtime.seed {}; a resumed run "
-                    "keeps its seed",
-                    settings_.resume, json.at("seed").get<std::uint64_t>(), settings_.seed));
-  }
-  if (json.at("threads").get<int>() != at::get_num_threads()) {
-    log::warning("{}: was trained with {} threads, now {}: sums may round differently",
-                 settings_.resume, json.at("threads").get<int>(), at::get_num_threads());
   }
   io::load_state(*parts_.model, checkpoint.model, settings_.resume);
   for (const Trainer& trainer : parts_.trainers) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "framework/base/error.hpp"
@@ -10,6 +11,8 @@
 
 namespace strata::optim {
 namespace {
+
+constexpr std::int64_t kForGood = std::numeric_limits<std::int64_t>::max();
 
 // By the type's name, so that norms of plugins and of our own count as LibTorch's do. Sizes keep
 // blocks out that only have "Norm" in their name ("ConvNormAct" with a weight of its own).
@@ -192,6 +195,14 @@ Freezer::Freezer(std::vector<FreezeRule> rules, torch::nn::Module& model)
                                     rule.pattern, config::glob_hint(rule.pattern, names)));
     }
   }
+  for (const ModelParameter& parameter : parameters_) {
+    std::int64_t until = 0;
+    for (const FreezeRule& rule : rules_) {
+      if (!config::glob_match(rule.pattern, parameter.name)) continue;
+      until = std::max(until, rule.until_step.value_or(kForGood));
+    }
+    until_.push_back(until);
+  }
 }
 
 bool Freezer::active(const FreezeRule& rule, std::int64_t step) const {
@@ -212,11 +223,13 @@ bool Freezer::frozen_for_good(const std::string& parameter) const {
 
 bool Freezer::apply(std::int64_t step) {
   bool changed = false;
-  for (ModelParameter& parameter : parameters_) {
-    const bool trained = !frozen(parameter.name, step);
-    if (parameter.tensor.requires_grad() == trained) continue;
-    parameter.tensor.set_requires_grad(trained);
-    if (!trained) parameter.tensor.mutable_grad().reset();
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (until_[i] == 0) continue;  // no rule speaks of it: it stays as the model made it
+    at::Tensor& tensor = parameters_[i].tensor;
+    const bool trained = step >= until_[i];
+    if (tensor.requires_grad() == trained) continue;
+    tensor.set_requires_grad(trained);
+    if (!trained) tensor.mutable_grad().reset();
     changed = true;
   }
   return changed;
@@ -262,7 +275,11 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
     if (!options.params.empty() && !config::glob_match_any(options.params, parameter.name)) {
       continue;
     }
-    if (freezer != nullptr && freezer->frozen_for_good(parameter.name)) {
+    const bool thaws = freezer != nullptr && !freezer->frozen_for_good(parameter.name) &&
+                       freezer->frozen(parameter.name, 0);
+    const bool frozen = freezer != nullptr && freezer->frozen_for_good(parameter.name);
+    // What the model itself made constant is frozen too.
+    if (frozen || (!thaws && !parameter.tensor.requires_grad())) {
       ++still.tensors;
       still.elements += parameter.tensor.numel();
       continue;
@@ -281,7 +298,7 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
     place->names.push_back(parameter.name);
     place->parameters.push_back(parameter.tensor);
     std::string label = setting.rules.empty() ? "(no rule)" : setting.rules;
-    if (freezer != nullptr && freezer->frozen(parameter.name, 0)) label += " (thaws)";
+    if (thaws) label += " (thaws)";
     count(lines, {std::move(label), fmt::format("{:g}", lr), fmt::format("{:g}", decay)},
           parameter.tensor);
   }

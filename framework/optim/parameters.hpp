@@ -31,8 +31,9 @@ class STRATA_API Freezer {
   /// parameter nor a module.
   Freezer(std::vector<FreezeRule> rules, torch::nn::Module& model);
 
-  /// Makes exactly the parameters that are frozen before `step` + 1 steps need no gradient, and
-  /// drops gradients they hold. True when that changed anything.
+  /// To call when `step` steps are done: parameters that a rule freezes then need no gradient (and
+  /// lose the one they hold), those that it has let go need one again. What no rule matches stays
+  /// as the model made it. True when anything changed.
   bool apply(std::int64_t step);
   /// To call after model.train(): frozen modules go back to eval mode, so that batch statistics
   /// stay and dropout is off.
@@ -49,6 +50,7 @@ class STRATA_API Freezer {
   std::vector<FreezeRule> rules_;
   torch::nn::Module& model_;
   std::vector<ModelParameter> parameters_;
+  std::vector<std::int64_t> until_;  // step from which each of them is trained
 };
 
 /// The groups of one optimizer and how they came about.

@@ -221,6 +221,19 @@ TEST(Groups, FrozenParametersAreLeftOut) {
   EXPECT_THROW(plan_groups(parameters_of(net), options("lr = 1"), &all), OptionError);
 }
 
+TEST(Freeze, WhatTheModelMadeConstantStaysSo) {
+  Net net;
+  net.prompt.set_requires_grad(false);
+  Freezer freezer({{"head", 3, false}}, net);
+  freezer.apply(0);
+  freezer.apply(3);
+  EXPECT_FALSE(net.prompt.requires_grad());
+  EXPECT_TRUE(net.head->conv->weight.requires_grad());
+  const GroupPlan plan = plan_groups(parameters_of(net), options("lr = 1"), &freezer);
+  EXPECT_EQ(settings(plan).count("prompt"), 0U);
+  EXPECT_EQ(settings(plan).size(), 10U);
+}
+
 TEST(Parameters, SharedOnesCountOnce) {
   struct Tied : torch::nn::Module {
     Tied() {
