@@ -24,10 +24,11 @@ std::vector<LabelSpec> find_targets(const DenseHeadOptions& options, const Label
   for (const std::string& name : options.target) targets.push_back(labels.get(name));
   for (const LabelSpec& target : targets) {
     if (target.role != targets.front().role) {
-      throw OptionError("target", fmt::format("labels of dates and of changes need a head each, got "
-                                              "\"{}\" ({}) and \"{}\" ({})",
-                                              targets.front().name, targets.front().role,
-                                              target.name, target.role));
+      throw OptionError(
+          "target",
+          fmt::format("labels of dates and of changes need a head each, got "
+                      "\"{}\" ({}) and \"{}\" ({})",
+                      targets.front().name, targets.front().role, target.name, target.role));
     }
     if (target.num_classes() != targets.front().num_classes()) {
       throw OptionError("target", fmt::format("\"{}\" has {} classes and \"{}\" has {}; one head "
@@ -43,9 +44,10 @@ void check_dates(const std::vector<LabelSpec>& targets, std::int64_t dates) {
   for (const LabelSpec& target : targets) {
     if (dates > 1 && target.role == "change") {
       throw OptionError(
-          "target", fmt::format("a label of changes needs fused features, got \"{}\" on those of {} "
-                                "dates; add a neck such as {{type = \"SiameseFusion\"}}",
-                                target.name, dates));
+          "target",
+          fmt::format("a label of changes needs fused features, got \"{}\" on those of {} "
+                      "dates; add a neck such as {{type = \"SiameseFusion\"}}",
+                      target.name, dates));
     }
     if (dates > 1 && target.date >= dates) {
       throw OptionError("target", fmt::format("the model sees dates 0 to {}, got \"{}\" which "
@@ -54,9 +56,10 @@ void check_dates(const std::vector<LabelSpec>& targets, std::int64_t dates) {
     }
   }
   if (dates == 1 && targets.size() > 1) {
-    throw OptionError("target", fmt::format("one date has one label a head, got {}; give each label "
-                                            "a head of its own",
-                                            targets.size()));
+    throw OptionError("target",
+                      fmt::format("one date has one label a head, got {}; give each label "
+                                  "a head of its own",
+                                  targets.size()));
   }
 }
 
@@ -81,7 +84,8 @@ std::vector<std::size_t> choose_levels(const DenseHeadOptions& options,
     index.push_back(static_cast<std::size_t>(i < 0 ? i + count : i));
   }
   if (takes == Takes::several && options.input_transform == "resize_concat") {
-    throw OptionError("input_transform", "this head takes several levels itself, got \"resize_concat\"; leave it out");
+    throw OptionError("input_transform",
+                      "this head takes several levels itself, got \"resize_concat\"; leave it out");
   }
   if (takes == Takes::one && options.input_transform == "multiple_select") {
     throw OptionError("input_transform",
@@ -104,9 +108,10 @@ std::int64_t choose_channels(const DenseHeadOptions& options, const LabelSpec& t
                                                  target.name, classes, *options.num_classes));
   }
   if (classes < 2) {
-    throw OptionError("target", fmt::format("a map needs two classes at least, got \"{}\" with one; "
-                                            "declare the background too",
-                                            target.name));
+    throw OptionError("target",
+                      fmt::format("a map needs two classes at least, got \"{}\" with one; "
+                                  "declare the background too",
+                                  target.name));
   }
   const std::int64_t channels = options.out_channels.value_or(classes);
   if (channels != classes && !(channels == 1 && classes == 2)) {
@@ -129,9 +134,9 @@ std::vector<std::shared_ptr<Loss>> build_losses(const DenseHeadOptions& options,
   for (const Slot<Loss>& slot : options.loss_decode) {
     losses.push_back(slot.build(context));
     if (!terms.insert(losses.back()->term()).second) {
-      throw ConfigError({slot.problem(
-          "loss_name", "each loss of a head needs a name of its own, got \"" +
-                           losses.back()->term() + "\" again; set loss_name")});
+      throw ConfigError(
+          {slot.problem("loss_name", "each loss of a head needs a name of its own, got \"" +
+                                         losses.back()->term() + "\" again; set loss_name")});
     }
   }
   return losses;
@@ -172,7 +177,8 @@ DenseHeadPlan DenseHead::plan(const DenseHeadOptions& options, const Context& co
     for (std::int64_t c : channels) joined.channels += c;
     plan.levels = {joined};
   }
-  build_losses(options, plan);  // they have no parameters: building is checking
+  nn::Norm(options.channels, options.norm);  // building is checking, and costs next to nothing
+  build_losses(options, plan);
   return plan;
 }
 
@@ -184,9 +190,8 @@ DenseHead::DenseHead(const DenseHeadOptions& options, const Context& context, Ta
     : options_(options),
       plan_(plan(options, context, takes)),
       loss_factor_(context.auxiliary && options.loss_decode.empty() ? kAuxiliaryLossWeight : 1.0) {
-  conv_seg_ = register_module(
-      "conv_seg", torch::nn::Conv2d(torch::nn::Conv2dOptions(options.channels, plan_.out_channels,
-                                                             1)));
+  conv_seg_ = register_module("conv_seg", torch::nn::Conv2d(torch::nn::Conv2dOptions(
+                                              options.channels, plan_.out_channels, 1)));
   nn::normal_(conv_seg_->weight, 0, 0.01);
   nn::constant_(conv_seg_->bias, 0);
   if (options.dropout > 0) {

@@ -34,7 +34,8 @@ struct DenseHeadOptions {
     using config::field;
     using O = DenseHeadOptions;
     return std::tuple{
-        field("in_channels", &O::in_channels, "channels of the chosen levels; derived").one_or_many(),
+        field("in_channels", &O::in_channels, "channels of the chosen levels; derived")
+            .one_or_many(),
         field("in_index", &O::in_index,
               "levels to work on, negative from the coarsest; default: the coarsest (in an "
               "auxiliary head the one before it), or all where the head takes several")
@@ -73,8 +74,8 @@ enum class Takes { one, several };
 
 /// What options and context come to, checked.
 struct DenseHeadPlan {
-  std::vector<std::size_t> index;      // chosen levels
-  std::vector<FeatureLevel> levels;    // what decode() is given: one or several
+  std::vector<std::size_t> index;    // chosen levels
+  std::vector<FeatureLevel> levels;  // what decode() is given: one or several
   std::vector<LabelSpec> targets;
   std::int64_t out_channels = 0;
 };

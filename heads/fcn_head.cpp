@@ -54,11 +54,11 @@ class FcnHead final : public DenseHead {
                                         .norm = options.norm}));
     }
     if (options.concat_input) {
-      conv_cat_ = register_module(
-          "conv_cat", nn::ConvModule({.in_channels = in_channels + options.channels,
-                                      .out_channels = options.channels,
-                                      .kernel = options.kernel_size,
-                                      .norm = options.norm}));
+      conv_cat_ =
+          register_module("conv_cat", nn::ConvModule({.in_channels = in_channels + options.channels,
+                                                      .out_channels = options.channels,
+                                                      .kernel = options.kernel_size,
+                                                      .norm = options.norm}));
     }
   }
 

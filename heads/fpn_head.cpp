@@ -33,11 +33,11 @@ class FpnHead final : public DenseHead {
     std::vector<std::int64_t> strides;
     for (const FeatureLevel& level : plan.levels) strides.push_back(level.stride);
     if (options.feature_strides && *options.feature_strides != strides) {
-      throw OptionError("feature_strides",
-                        fmt::format("the levels have [{}], got [{}]; leave it out to have it "
-                                    "derived",
-                                    fmt::join(strides, ", "),
-                                    fmt::join(*options.feature_strides, ", ")));
+      throw OptionError(
+          "feature_strides",
+          fmt::format("the levels have [{}], got [{}]; leave it out to have it "
+                      "derived",
+                      fmt::join(strides, ", "), fmt::join(*options.feature_strides, ", ")));
     }
     if (*std::min_element(strides.begin(), strides.end()) != strides.front()) {
       throw OptionError("in_index",
@@ -76,8 +76,8 @@ class FpnHead final : public DenseHead {
   at::Tensor decode(const std::vector<at::Tensor>& inputs) override {
     at::Tensor sum = scale_heads_.front()->forward(inputs.front());
     for (std::size_t i = 1; i < inputs.size(); ++i) {
-      sum = sum + nn::resize_as(scale_heads_[i]->forward(inputs[i]), sum,
-                                nn::ResizeMode::bilinear, options().align_corners);
+      sum = sum + nn::resize_as(scale_heads_[i]->forward(inputs[i]), sum, nn::ResizeMode::bilinear,
+                                options().align_corners);
     }
     return sum;
   }
@@ -89,6 +89,5 @@ class FpnHead final : public DenseHead {
 
 STRATA_COMPONENTS(heads_fpn_head) {
   using namespace heads;
-  registry.add<Head, FpnHead, FpnHeadOptions>("FPNHead",
-                                              "levels convolved, upsampled and summed");
+  registry.add<Head, FpnHead, FpnHeadOptions>("FPNHead", "levels convolved, upsampled and summed");
 }

@@ -9,10 +9,9 @@ struct PspHeadOptions : DenseHeadOptions {
   PspHeadOptions() { channels = 512; }
   static auto fields() {
     using config::field;
-    return config::join(DenseHeadOptions::fields(),
-                        field("pool_scales", &PspHeadOptions::pool_scales, "cells a side")
-                            .not_empty()
-                            .at_least(1));
+    return config::join(
+        DenseHeadOptions::fields(),
+        field("pool_scales", &PspHeadOptions::pool_scales, "cells a side").not_empty().at_least(1));
   }
 };
 
@@ -30,11 +29,11 @@ class PspHead final : public DenseHead {
                   .align_corners = options.align_corners,
                   .norm = options.norm}) {
     register_module("psp_modules", pooling_.modules());
-    bottleneck_ = register_module("bottleneck",
-                                  nn::ConvModule({.in_channels = pooling_.out_channels(),
-                                                  .out_channels = options.channels,
-                                                  .kernel = 3,
-                                                  .norm = options.norm}));
+    bottleneck_ =
+        register_module("bottleneck", nn::ConvModule({.in_channels = pooling_.out_channels(),
+                                                      .out_channels = options.channels,
+                                                      .kernel = 3,
+                                                      .norm = options.norm}));
   }
 
  private:

@@ -30,9 +30,10 @@ at::Tensor PyramidPooling::operator()(const at::Tensor& x) const {
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const std::int64_t scale = options_.scales[i];
     if (modules_->is_training() && options_.norm.type == "BN" && x.size(0) * scale * scale == 1) {
-      throw UserError("pyramid pooling to one cell leaves batch norm a single value to train on "
-                      "with a batch of one image; use a larger batch, norm = \"GN\", or "
-                      "pool_scales without 1");
+      throw UserError(
+          "pyramid pooling to one cell leaves batch norm a single value to train on "
+          "with a batch of one image; use a larger batch, norm = \"GN\", or "
+          "pool_scales without 1");
     }
     const at::Tensor pooled = at::adaptive_avg_pool2d(x, {scale, scale});
     maps.push_back(nn::resize_as(blocks_[i].ptr()->forward(pooled), x, nn::ResizeMode::bilinear,

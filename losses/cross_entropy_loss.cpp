@@ -31,8 +31,9 @@ struct CrossEntropyLossOptions : LossOptions, AverageOptions {
                   "share of the target spread evenly over all classes")
                 .at_least(0)
                 .at_most(1),
-            field("use_sigmoid", &CrossEntropyLossOptions::use_sigmoid,
-                  "false, as MMSegmentation's configs write; BinaryCrossEntropyLoss is the other")});
+            field(
+                "use_sigmoid", &CrossEntropyLossOptions::use_sigmoid,
+                "false, as MMSegmentation's configs write; BinaryCrossEntropyLoss is the other")});
   }
 };
 
@@ -47,12 +48,14 @@ class CrossEntropyLoss final : public Loss {
         label_smoothing_(options.label_smoothing),
         weight_(options.class_weight) {
     if (options.use_sigmoid) {
-      throw OptionError("use_sigmoid", "compares classes by softmax, got true; use type = "
-                                       "\"BinaryCrossEntropyLoss\"");
+      throw OptionError("use_sigmoid",
+                        "compares classes by softmax, got true; use type = "
+                        "\"BinaryCrossEntropyLoss\"");
     }
     if (context.channels < 2) {
-      throw OptionError("", "compares classes, got one channel from the head; use "
-                            "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
+      throw OptionError("",
+                        "compares classes, got one channel from the head; use "
+                        "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
     }
     check_weights("class_weight", options.class_weight, context.channels, "class");
     if (options.class_weight.empty()) return;
@@ -119,9 +122,10 @@ class BinaryCrossEntropyLoss final : public Loss {
         class_weight_(options.class_weight),
         pos_weight_(options.pos_weight) {
     if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("", fmt::format("one channel tells two classes apart, got label \"{}\" with "
-                                        "{}; leave out_channels of the head out",
-                                        context.label.name, context.label.num_classes()));
+      throw OptionError("",
+                        fmt::format("one channel tells two classes apart, got label \"{}\" with "
+                                    "{}; leave out_channels of the head out",
+                                    context.label.name, context.label.num_classes()));
     }
     check_weights("class_weight", options.class_weight, std::max<std::int64_t>(channels_, 2),
                   "class");

@@ -58,12 +58,14 @@ class DiceLoss final : public Loss {
       throw OptionError("eps", "eps and smooth are both 0, got a division by 0 for an empty class");
     }
     if (channels_ == 1 && !sigmoid_) {
-      throw OptionError("use_sigmoid", "softmax of one channel is always 1, got false; set it true");
+      throw OptionError("use_sigmoid",
+                        "softmax of one channel is always 1, got false; set it true");
     }
     if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("", fmt::format("one channel tells two classes apart, got label \"{}\" with "
-                                        "{}; leave out_channels of the head out",
-                                        context.label.name, context.label.num_classes()));
+      throw OptionError("",
+                        fmt::format("one channel tells two classes apart, got label \"{}\" with "
+                                    "{}; leave out_channels of the head out",
+                                    context.label.name, context.label.num_classes()));
     }
   }
 
@@ -88,8 +90,7 @@ class DiceLoss final : public Loss {
     const at::Tensor mass = counted.sum(over) + t.sum(over);  // t^k = t, t is 0 or 1
     const at::Tensor score =
         (2 * overlap + options_.smooth) / (mass + 2 * options_.eps + options_.smooth);
-    const at::Tensor known =
-        (by_class ? valid.sum().expand({channels_}) : valid.sum(over)).ne(0);
+    const at::Tensor known = (by_class ? valid.sum().expand({channels_}) : valid.sum(over)).ne(0);
     const at::Tensor items = at::where(known, 1 - score, at::zeros_like(score));
     return mean(items.sum(), known.sum(), context);
   }

@@ -35,8 +35,8 @@ void check_weights(const std::string& key, const std::vector<double>& values, st
                    const std::string& per) {
   if (values.empty()) return;
   if (static_cast<std::int64_t>(values.size()) != size) {
-    throw OptionError(key, fmt::format("needs {} values, one a {}, got {}", size, per,
-                                       values.size()));
+    throw OptionError(key,
+                      fmt::format("needs {} values, one a {}, got {}", size, per, values.size()));
   }
   for (double value : values) {
     if (value < 0) throw OptionError(key, fmt::format("must not be negative, got {}", value));

@@ -31,9 +31,10 @@ struct FpnOptions {
         field("in_channels", &O::in_channels, "channels of every level in front; derived")
             .one_or_many(),
         field("out_channels", &O::out_channels, "channels of every level it gives").at_least(1),
-        field("num_outs", &O::num_outs,
-              "levels it gives (default: as many as it uses); more are made from the coarsest, each "
-              "at half the size")
+        field(
+            "num_outs", &O::num_outs,
+            "levels it gives (default: as many as it uses); more are made from the coarsest, each "
+            "at half the size")
             .at_least(1),
         field("start_level", &O::start_level, "first level it uses").at_least(0),
         field("end_level", &O::end_level, "level it stops before; -1: uses all").at_least(-1),
@@ -55,29 +56,31 @@ class Fpn final : public Neck {
  public:
   static FeatureSpec output(const FpnOptions& options, const FeatureSpec& input) {
     check_in_channels(options.in_channels, input.channels());
+    nn::Norm(options.out_channels, options.norm);  // throws when the groups do not fit
     const std::int64_t end = end_of(options, input);
     if (options.start_level >= end || end > static_cast<std::int64_t>(input.levels.size())) {
-      throw OptionError(options.end_level == -1 ? "start_level" : "end_level",
-                        fmt::format("levels {} to {} are no part of the {} levels in front ({})",
-                                    options.start_level, end - 1, input.levels.size(),
-                                    input.str()));
+      throw OptionError(
+          options.end_level == -1 ? "start_level" : "end_level",
+          fmt::format("levels {} to {} are no part of the {} levels in front ({})",
+                      options.start_level, end - 1, input.levels.size(), input.str()));
     }
     const std::int64_t used = end - options.start_level;
     const std::int64_t outs = options.num_outs.value_or(used);
     if (outs < used || (outs > used && options.end_level != -1)) {
-      throw OptionError("num_outs",
-                        fmt::format("{} levels are used, {}, got {}", used,
-                                    outs < used ? "so it must be at least that"
-                                                : "and end_level rules extra ones out",
-                                    outs));
+      throw OptionError("num_outs", fmt::format("{} levels are used, {}, got {}", used,
+                                                outs < used ? "so it must be at least that"
+                                                            : "and end_level rules extra ones out",
+                                                outs));
     }
     FeatureSpec spec;
     spec.dates = input.dates;
     spec.extras = input.extras;
     for (std::int64_t i = 0; i < outs; ++i) {
       FeatureLevel level;
-      if (i < used) level = input.levels[static_cast<std::size_t>(options.start_level + i)];
-      else level = {"extra" + std::to_string(i - used), 0, spec.levels.back().stride * 2};
+      if (i < used)
+        level = input.levels[static_cast<std::size_t>(options.start_level + i)];
+      else
+        level = {"extra" + std::to_string(i - used), 0, spec.levels.back().stride * 2};
       level.channels = options.out_channels;
       spec.levels.push_back(level);
     }
@@ -101,9 +104,9 @@ class Fpn final : public Neck {
     if (!options.add_extra_convs.empty()) {
       for (std::size_t i = used_; i < num_outs_; ++i) {
         const bool on_input = i == used_ && options.add_extra_convs == "on_input";
-        fpn_convs_.push_back(block(on_input ? context.input.levels[start + used_ - 1].channels
-                                            : options.out_channels,
-                                   3, 2, options.norm));
+        fpn_convs_.push_back(block(
+            on_input ? context.input.levels[start + used_ - 1].channels : options.out_channels, 3,
+            2, options.norm));
         fpn->push_back(fpn_convs_.back());
       }
     }
@@ -125,13 +128,13 @@ class Fpn final : public Neck {
 
   nn::ConvModule block(std::int64_t in_channels, std::int64_t kernel, std::int64_t stride,
                        const nn::NormOptions& norm) const {
-    nn::ConvModule made({.in_channels = in_channels,
-                         .out_channels = options_.out_channels,
-                         .kernel = kernel,
-                         .stride = stride,
-                         .norm = norm,
-                         .activation = options_.act == "ReLU" ? nn::Activation::relu()
-                                                             : nn::Activation::none()});
+    nn::ConvModule made(
+        {.in_channels = in_channels,
+         .out_channels = options_.out_channels,
+         .kernel = kernel,
+         .stride = stride,
+         .norm = norm,
+         .activation = options_.act == "ReLU" ? nn::Activation::relu() : nn::Activation::none()});
     nn::xavier_uniform_(made->named_parameters(true)["conv.weight"]);
     return made;
   }
@@ -145,8 +148,8 @@ class Fpn final : public Neck {
     for (std::size_t i = used_; i-- > 0;) {
       laterals[i] = lateral_convs_[i].ptr()->forward(levels[start + i]);
       if (i + 1 < used_) {
-        laterals[i] = laterals[i] + nn::resize_as(laterals[i + 1], laterals[i], mode,
-                                                  options_.align_corners);
+        laterals[i] =
+            laterals[i] + nn::resize_as(laterals[i + 1], laterals[i], mode, options_.align_corners);
       }
       outs[i] = fpn_convs_[i].ptr()->forward(laterals[i]);
     }

@@ -39,17 +39,19 @@ class SiameseFusion final : public Neck {
   static FeatureSpec output(const SiameseFusionOptions& options, const FeatureSpec& input) {
     check_in_channels(options.in_channels, input.channels());
     if (input.dates < 2) {
-      throw OptionError("", "fuses the dates of a siamese model, got features of one date; leave it out, "
-                            "or use SiameseEncoderDecoder");
+      throw OptionError(
+          "",
+          "fuses the dates of a siamese model, got features of one date; leave it out, "
+          "or use SiameseEncoderDecoder");
     }
-    const bool any_number = options.policy == "sum" || (options.policy == "concat" &&
-                                                        !options.symmetric);
+    const bool any_number =
+        options.policy == "sum" || (options.policy == "concat" && !options.symmetric);
     if (input.dates != 2 && !any_number) {
-      throw OptionError("policy", fmt::format("\"{}\"{} compares two dates, got features of {}; use "
-                                              "\"concat\" or \"sum\"",
-                                              options.policy,
-                                              options.symmetric ? " with symmetric = true" : "",
-                                              input.dates));
+      throw OptionError(
+          "policy", fmt::format("\"{}\"{} compares two dates, got features of {}; use "
+                                "\"concat\" or \"sum\"",
+                                options.policy, options.symmetric ? " with symmetric = true" : "",
+                                input.dates));
     }
     FeatureSpec spec;
     spec.levels = input.levels;

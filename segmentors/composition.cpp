@@ -65,9 +65,7 @@ CompositionPlan Composition::plan(const CompositionOptions& options, const Conte
 
 Composition::Composition(const CompositionOptions& options, const Context& context,
                          std::int64_t dates, bool joint)
-    : dates_(dates),
-      joint_(joint),
-      preprocessor_(options.preprocessor, context.image_channels) {
+    : dates_(dates), joint_(joint), preprocessor_(options.preprocessor, context.image_channels) {
   const CompositionPlan plan = Composition::plan(options, context, dates);
   fusing_neck_ = plan.fusing_neck;
   backbone_ = options.backbone.build({plan.image});
@@ -101,8 +99,10 @@ std::vector<Composition::HeadSlot> Composition::build_heads(
     list->push_back(slot.head);
     built.push_back(std::move(slot));
   }
-  if (built.size() == 1) register_module(name, built.front().head);
-  else if (!built.empty()) register_module(name, list);
+  if (built.size() == 1)
+    register_module(name, built.front().head);
+  else if (!built.empty())
+    register_module(name, list);
   return built;
 }
 

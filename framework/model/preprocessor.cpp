@@ -61,8 +61,8 @@ void normalize_bytes(const at::Tensor& image, const std::vector<double>& mean,
       const std::uint8_t* from = source + (row / out_height) * strides[0] + y * strides[2];
       for (std::int64_t x = 0; x < width; ++x) {
         for (std::int64_t c = 0; c < channels; ++c) {
-          to[x * channels + c] = table[static_cast<std::size_t>(c * 256) +
-                                       from[x * strides[3] + c * strides[1]]];
+          to[x * channels + c] =
+              table[static_cast<std::size_t>(c * 256) + from[x * strides[3] + c * strides[1]]];
         }
       }
       std::fill(to + width * channels, to + out_width * channels, T(0));
@@ -87,9 +87,10 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
   const auto channels = static_cast<std::int64_t>(mean_.size());
   for (const at::Tensor& image : images) {
     if (image.size(1) != channels) {
-      throw DataError(fmt::format("images have {} channels, but the model takes {}; see "
-                                  "data.channels and model.preprocessor",
-                                  image.size(1), channels));
+      throw DataError(
+          fmt::format("images have {} channels, but the model takes {}; see "
+                      "data.channels and model.preprocessor",
+                      image.size(1), channels));
     }
     if (image.sizes() != first.sizes()) {
       throw DataError(fmt::format("the dates of a batch differ in size: {} x {} and {} x {}",
@@ -107,8 +108,10 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
     const at::Tensor image = images[static_cast<std::size_t>(d)].to(device);
     at::Tensor rows = out.narrow(0, d * n, n);
     if (bytes && (dtype == at::kFloat || dtype == at::kDouble)) {
-      if (dtype == at::kFloat) normalize_bytes<float>(image, mean_, std_, rows);
-      else normalize_bytes<double>(image, mean_, std_, rows);
+      if (dtype == at::kFloat)
+        normalize_bytes<float>(image, mean_, std_, rows);
+      else
+        normalize_bytes<double>(image, mean_, std_, rows);
       continue;
     }
     const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;

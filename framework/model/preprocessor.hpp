@@ -21,13 +21,16 @@ struct PreprocessorOptions {
     using O = PreprocessorOptions;
     return std::tuple{
         field("mean", &O::mean,
-              "of each channel, on the scale 0 to 255; default: ImageNet's for three channels, else 0"),
-        field("std", &O::std,
-              "of each channel, on the scale 0 to 255; default: ImageNet's for three channels, else "
-              "255")
+              "of each channel, on the scale 0 to 255; default: ImageNet's for three channels, "
+              "else 0"),
+        field(
+            "std", &O::std,
+            "of each channel, on the scale 0 to 255; default: ImageNet's for three channels, else "
+            "255")
             .above(0),
-        field("size_divisor", &O::size_divisor,
-              "images are padded at the right and bottom, with the mean colour, to a multiple of it")
+        field(
+            "size_divisor", &O::size_divisor,
+            "images are padded at the right and bottom, with the mean colour, to a multiple of it")
             .at_least(1)};
   }
 };

@@ -47,29 +47,28 @@ void for_each_run(const Inputs& in, const Body& body) {
   const std::int64_t a_sample = (plane + kRunPixels - 1) / kRunPixels;
   const std::int64_t channels = in.logits.size(1);
   const bool last = channels_last(in.logits);
-  at::parallel_for(
-      0, in.logits.size(0) * a_sample, 1, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t sample = i / a_sample;
-          const std::int64_t first = i % a_sample * kRunPixels;
-          cpu::PixelRun<T> run;
-          run.channels = channels;
-          run.pixels = std::min(kRunPixels, plane - first);
-          run.channel_stride = last ? 1 : plane;
-          run.pixel_stride = last ? channels : 1;
-          const std::int64_t offset = sample * channels * plane + first * run.pixel_stride;
-          const std::int64_t pixel = sample * plane + first;
-          run.logits = in.logits.const_data_ptr<T>() + offset;
-          run.target = in.target.const_data_ptr<std::int64_t>() + pixel;
-          if (in.class_weight.defined()) run.class_weight = in.class_weight.const_data_ptr<T>();
-          if (in.pixel_weight.defined()) {
-            run.pixel_weight = in.pixel_weight.const_data_ptr<T>() + pixel;
-          }
-          run.ignore_index = in.options.ignore_index;
-          run.smoothing = static_cast<T>(in.options.label_smoothing);
-          body(run, i, offset, pixel);
-        }
-      });
+  at::parallel_for(0, in.logits.size(0) * a_sample, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t sample = i / a_sample;
+      const std::int64_t first = i % a_sample * kRunPixels;
+      cpu::PixelRun<T> run;
+      run.channels = channels;
+      run.pixels = std::min(kRunPixels, plane - first);
+      run.channel_stride = last ? 1 : plane;
+      run.pixel_stride = last ? channels : 1;
+      const std::int64_t offset = sample * channels * plane + first * run.pixel_stride;
+      const std::int64_t pixel = sample * plane + first;
+      run.logits = in.logits.const_data_ptr<T>() + offset;
+      run.target = in.target.const_data_ptr<std::int64_t>() + pixel;
+      if (in.class_weight.defined()) run.class_weight = in.class_weight.const_data_ptr<T>();
+      if (in.pixel_weight.defined()) {
+        run.pixel_weight = in.pixel_weight.const_data_ptr<T>() + pixel;
+      }
+      run.ignore_index = in.options.ignore_index;
+      run.smoothing = static_cast<T>(in.options.label_smoothing);
+      body(run, i, offset, pixel);
+    }
+  });
 }
 
 std::int64_t runs_of(const at::Tensor& logits) {
@@ -83,17 +82,18 @@ at::Tensor forward_cpu(const Inputs& in, const at::Tensor& log_sum_exp) {
   std::vector<std::int64_t> bad(runs, kNoBadLabel);
   AT_DISPATCH_FLOATING_TYPES(in.logits.scalar_type(), "softmax_cross_entropy", [&] {
     scalar_t* lse = log_sum_exp.mutable_data_ptr<scalar_t>();
-    for_each_run<scalar_t>(in, [&](const auto& run, std::int64_t i, std::int64_t,
-                                   std::int64_t pixel) {
-      const auto index = static_cast<std::size_t>(i);
-      sums[index] = cpu::cross_entropy_forward(run, lse + pixel, &bad[index]);
-    });
+    for_each_run<scalar_t>(
+        in, [&](const auto& run, std::int64_t i, std::int64_t, std::int64_t pixel) {
+          const auto index = static_cast<std::size_t>(i);
+          sums[index] = cpu::cross_entropy_forward(run, lse + pixel, &bad[index]);
+        });
   });
   for (const std::int64_t label : bad) {
     if (label == kNoBadLabel) continue;
-    throw DataError(fmt::format("a label map holds {}, but there are {} classes and ignore_index "
-                                "is {}; see data.labels",
-                                label, in.logits.size(1), in.options.ignore_index));
+    throw DataError(
+        fmt::format("a label map holds {}, but there are {} classes and ignore_index "
+                    "is {}; see data.labels",
+                    label, in.logits.size(1), in.options.ignore_index));
   }
   double total = 0;
   for (const double sum : sums) total += sum;
@@ -103,8 +103,7 @@ at::Tensor forward_cpu(const Inputs& in, const at::Tensor& log_sum_exp) {
 class SoftmaxCrossEntropy : public torch::autograd::Function<SoftmaxCrossEntropy> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits,
-                            const at::Tensor& target,
-                            const std::optional<at::Tensor>& class_weight,
+                            const at::Tensor& target, const std::optional<at::Tensor>& class_weight,
                             const std::optional<at::Tensor>& pixel_weight,
                             std::int64_t ignore_index, double label_smoothing) {
     const Inputs in{logits,
@@ -123,13 +122,16 @@ class SoftmaxCrossEntropy : public torch::autograd::Function<SoftmaxCrossEntropy
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Inputs in{saved[0], saved[1], saved[2], saved[3],
+    const Inputs in{saved[0],
+                    saved[1],
+                    saved[2],
+                    saved[3],
                     {context->saved_data["ignore_index"].toInt(),
                      context->saved_data["label_smoothing"].toDouble()}};
     const double scale = grads[0].item<double>();
-    at::Tensor grad = at::empty(in.logits.sizes(), in.logits.options(),
-                                channels_last(in.logits) ? at::MemoryFormat::ChannelsLast
-                                                         : at::MemoryFormat::Contiguous);
+    at::Tensor grad = at::empty(
+        in.logits.sizes(), in.logits.options(),
+        channels_last(in.logits) ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
     AT_DISPATCH_FLOATING_TYPES(in.logits.scalar_type(), "softmax_cross_entropy_backward", [&] {
       const scalar_t* lse = saved[4].const_data_ptr<scalar_t>();
       scalar_t* out = grad.mutable_data_ptr<scalar_t>();
@@ -148,9 +150,8 @@ at::Tensor softmax_cross_entropy(const at::Tensor& logits, const at::Tensor& tar
                                  const at::Tensor& class_weight, const at::Tensor& pixel_weight,
                                  const CrossEntropyOptions& options) {
   if (!logits.is_cpu()) {
-    at::Tensor terms =
-        at::cross_entropy_loss(logits, target, class_weight, at::Reduction::None,
-                               options.ignore_index, options.label_smoothing);
+    at::Tensor terms = at::cross_entropy_loss(logits, target, class_weight, at::Reduction::None,
+                                              options.ignore_index, options.label_smoothing);
     return (pixel_weight.defined() ? terms * pixel_weight : terms).sum();
   }
   const auto as_logits = [&](const at::Tensor& weight) -> std::optional<at::Tensor> {

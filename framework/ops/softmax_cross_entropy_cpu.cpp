@@ -175,6 +175,7 @@ STRATA_INLINE void backward(const PixelRun<T>& run, const T* log_sum_exp, T scal
       mass[b] = own[b] + even * weights;
       factor[b] = run.pixel_weight != nullptr ? scale * run.pixel_weight[first + b] : scale;
     }
+    std::fill(lse + count, lse + kBlock, lse[count - 1]);  // as load() does with the logits
     for (std::int64_t c = 0; c < channels; ++c) {
       T* x = block + c * kBlock;
       const T rest = even * (run.class_weight != nullptr ? run.class_weight[c] : T(1));

@@ -122,7 +122,8 @@ TEST(DenseHead, ChoosesTheCoarsestLevelOrTheOneBefore) {
   // Channels tell the level: the classifier of a head without blocks has those of its input.
   const FeatureSpec input = levels_of({4, 6, 8, 10});
   const auto width = [&](const std::string& more, bool auxiliary) {
-    const std::string table = "{type = \"FCNHead\", num_convs = 0, concat_input = false" + more + "}";
+    const std::string table =
+        "{type = \"FCNHead\", num_convs = 0, concat_input = false" + more + "}";
     auto head = head_slot(table).build({input, kLand, auxiliary});
     return head->named_parameters()["conv_seg.weight"].size(1);
   };
@@ -155,8 +156,9 @@ TEST(DenseHead, LogsAccuracyOfValidPixels) {
 }
 
 TEST(DenseHead, ResizesLogitsAndWeighsTerms) {
-  auto head = head_slot("{type = \"FCNHead\", loss_decode = [{type = \"CrossEntropyLoss\", "
-                        "loss_weight = 0.5}, {type = \"DiceLoss\", loss_name = \"overlap\"}]}")
+  auto head = head_slot(
+                  "{type = \"FCNHead\", loss_decode = [{type = \"CrossEntropyLoss\", "
+                  "loss_weight = 0.5}, {type = \"DiceLoss\", loss_name = \"overlap\"}]}")
                   .build({levels_of({4}), kLand});
   const at::Tensor logits = at::randn({1, 3, 4, 4});
   const at::Tensor map = at::randint(0, 3, {1, 16, 16}, at::kLong);
@@ -194,8 +196,8 @@ TEST(DenseHead, PredictsTwoClassesWithOneChannel) {
 }
 
 TEST(DenseHead, PredictsEachDateThroughTheSameWeights) {
-  const LabelSpecs both = labels_of(
-      {label_of("before", 3, "semantic", 0), label_of("after", 3, "semantic", 1)});
+  const LabelSpecs both =
+      labels_of({label_of("before", 3, "semantic", 0), label_of("after", 3, "semantic", 1)});
   const Slot<Head> slot = head_slot("{type = \"FCNHead\", target = [\"before\", \"after\"]}");
   EXPECT_TRUE(slot.ask(&Head::Statics::per_date, both));
   auto head = slot.build({levels_of({4}, 2), both});
@@ -215,7 +217,9 @@ TEST(DenseHead, PredictsEachDateThroughTheSameWeights) {
 
 TEST(EveryHead, SaysWhatDoesNotFit) {
   const Head::Context four{levels_of({8, 16, 32, 64}), kLand};
-  const auto head = [](const std::string& options) { return "{type = \"FCNHead\", " + options + "}"; };
+  const auto head = [](const std::string& options) {
+    return "{type = \"FCNHead\", " + options + "}";
+  };
   EXPECT_EQ(error_of(head("in_channels = 512"), four),
             "test.toml:1:41: head.in_channels: the component in front gives [64], got [512]; leave "
             "it out to have it derived");
@@ -238,6 +242,8 @@ TEST(EveryHead, SaysWhatDoesNotFit) {
   EXPECT_EQ(error_of(head("target = \"lnd\""), four),
             "test.toml:1:36: head.target: no such label is declared (there are \"land\"), got "
             "\"lnd\"; did you mean \"land\"?");
+  EXPECT_EQ(error_of(head("channels = 30, norm = \"GN\""), four),
+            "test.toml:1:49: head.norm: groups must divide the 30 channels of every layer, got 32");
   EXPECT_EQ(error_of(head("kernel_size = 4"), four),
             "test.toml:1:41: head.kernel_size: must be odd to keep the size, got 4");
   EXPECT_EQ(error_of(head("num_convs = 0"), four),
@@ -252,8 +258,8 @@ TEST(EveryHead, SaysWhatDoesNotFit) {
   EXPECT_EQ(error_of(head("loss_decode = [{type = \"DiceLoss\"}, {type = \"DiceLoss\"}]"), four),
             "test.toml:1:63: head.loss_decode.1.loss_name: each loss of a head needs a name of its "
             "own, got \"dice\" again; set loss_name");
-  const LabelSpecs mixed = labels_of({label_of("now", 3, "semantic", 2),
-                                      label_of("change", 2, "change")});
+  const LabelSpecs mixed =
+      labels_of({label_of("now", 3, "semantic", 2), label_of("change", 2, "change")});
   const Head::Context two{levels_of({8}, 2), mixed};
   EXPECT_EQ(error_of(head("target = \"change\""), two),
             "test.toml:1:36: head.target: a label of changes needs fused features, got \"change\" "

@@ -67,12 +67,12 @@ TEST(CrossEntropyLoss, CanCountIgnoredPixelsAsMmsegDoes) {
 
 TEST(CrossEntropyLoss, DividesByTheSumOfClassWeights) {
   const double sum = -3 * std::log(5.0 / 8) - std::log(1.0 / 4) - 2 * std::log(3.0 / 8);
-  auto valid = make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}",
-                         label_of(3), 3);
+  auto valid =
+      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", label_of(3), 3);
   EXPECT_NEAR(value(*valid, kLogits, kTarget), sum / 6, 1e-15);
-  auto all = make_loss(
-      "{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0], average = \"all\"}",
-      label_of(3), 3);
+  auto all =
+      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0], average = \"all\"}",
+                label_of(3), 3);
   EXPECT_NEAR(value(*all, kLogits, kTarget), sum / 7, 1e-15);
 }
 
@@ -86,27 +86,27 @@ TEST(CrossEntropyLoss, PixelWeightsLeaveTheDivisorAlone) {
 TEST(CrossEntropyLoss, SmoothingSpreadsTheTarget) {
   auto loss = make_loss("{type = \"CrossEntropyLoss\", label_smoothing = 0.3}", label_of(3), 3);
   const at::Tensor target = at::tensor({2, 255, 255, 255}, at::kLong).view({1, 1, 4});
-  const double want =
-      -0.8 * std::log(5.0 / 8) - 0.1 * std::log(1.0 / 8) - 0.1 * std::log(1.0 / 4);
+  const double want = -0.8 * std::log(5.0 / 8) - 0.1 * std::log(1.0 / 8) - 0.1 * std::log(1.0 / 4);
   EXPECT_NEAR(value(*loss, kLogits, target), want, 1e-15);
 }
 
 TEST(CrossEntropyLoss, IgnoresWhateverValueTheLabelSays) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}",
-                        label_of(3, 0), 3);
+  auto loss =
+      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", label_of(3, 0), 3);
   const at::Tensor target = at::tensor({2, 0, 1, 0}, at::kLong).view({1, 1, 4});
   const double sum = -3 * std::log(5.0 / 8) - 2 * std::log(3.0 / 8);
   EXPECT_NEAR(value(*loss, kLogits, target), sum / 5, 1e-15);
 }
 
 TEST(BinaryCrossEntropyLoss, OneChannelAsksForClassOne) {
-  const at::Tensor logits = at::tensor({0.0, std::log(3.0), -std::log(4.0), 5.0}).view({1, 1, 1, 4});
+  const at::Tensor logits =
+      at::tensor({0.0, std::log(3.0), -std::log(4.0), 5.0}).view({1, 1, 1, 4});
   const at::Tensor target = at::tensor({1, 0, 1, 255}, at::kLong).view({1, 1, 4});
   auto plain = make_loss("{type = \"BinaryCrossEntropyLoss\"}", label_of(2), 1);
   EXPECT_NEAR(value(*plain, logits.to(at::kDouble), target),
               (std::log(2.0) + std::log(4.0) + std::log(5.0)) / 3, 1e-7);
-  auto weighted = make_loss(
-      "{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(2), 1);
+  auto weighted =
+      make_loss("{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(2), 1);
   EXPECT_NEAR(value(*weighted, logits.to(at::kDouble), target),
               (2 * std::log(2.0) + std::log(4.0) + 2 * std::log(5.0)) / 3, 1e-7);
 }
@@ -123,14 +123,13 @@ TEST(DiceLoss, IsTheMeanOverClasses) {
   const at::Tensor p = at::tensor({0.75, 0.5, 0.1}, at::kDouble);
   const at::Tensor logits = at::stack({p.log(), (1 - p).log()}).view({1, 2, 1, 3});
   const at::Tensor target = at::tensor({0, 1, 255}, at::kLong).view({1, 1, 3});
-  auto linear = make_loss("{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}",
-                          label_of(2), 2);
+  auto linear =
+      make_loss("{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}", label_of(2), 2);
   EXPECT_NEAR(value(*linear, logits, target),
               1 - ((2 * 0.75 + 1) / (1.25 + 1 + 1) + (2 * 0.5 + 1) / (0.75 + 1 + 1)) / 2, 1e-12);
   auto squared = make_loss("{type = \"DiceLoss\", eps = 0.01}", label_of(2), 2);
   EXPECT_NEAR(value(*squared, logits, target),
-              1 - (1.5 / (0.5625 + 0.25 + 1 + 0.02) + 1.0 / (0.0625 + 0.25 + 1 + 0.02)) / 2,
-              1e-12);
+              1 - (1.5 / (0.5625 + 0.25 + 1 + 0.02) + 1.0 / (0.0625 + 0.25 + 1 + 0.02)) / 2, 1e-12);
 }
 
 TEST(DiceLoss, CountsOnlySamplesThatHaveValidPixels) {
@@ -177,8 +176,7 @@ TEST(EveryLoss, IsZeroWithZeroGradientWhenNothingIsValid) {
     auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
     at::Tensor logits = at::randn({2, variant.channels, 3, 4}).requires_grad_();
     TrainContext context;
-    const at::Tensor sum =
-        loss->forward(logits, at::full({2, 3, 4}, 255, at::kLong), {}, context);
+    const at::Tensor sum = loss->forward(logits, at::full({2, 3, 4}, 255, at::kLong), {}, context);
     EXPECT_EQ(sum.item<float>(), 0);
     sum.backward();
     EXPECT_TRUE(logits.grad().eq(0).all().item<bool>());
@@ -194,9 +192,9 @@ TEST(EveryLoss, IsTheSameInAnyMemoryFormatAndInHalfPrecision) {
         parity::uniform("logits", {2, variant.channels, 8, 8}).to(at::kBFloat16);
     const double want = value(*loss, half.to(at::kDouble), target);
     EXPECT_NEAR(value(*loss, half, target), want, 1e-6 * want);
-    EXPECT_NEAR(value(*loss, half.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast),
-                      target),
-                want, 1e-6 * want);
+    EXPECT_NEAR(
+        value(*loss, half.to(at::kFloat).contiguous(at::MemoryFormat::ChannelsLast), target), want,
+        1e-6 * want);
   }
 }
 
@@ -218,8 +216,7 @@ TEST(EveryLoss, IsAMeanOverAllRanks) {
     const at::Tensor logits = parity::uniform("logits", {3, variant.channels, 8, 8});
     Ranks ranks;
     const auto part = [&](std::int64_t from, std::int64_t count) {
-      return loss
-          ->forward(logits.narrow(0, from, count), target.narrow(0, from, count), {}, ranks)
+      return loss->forward(logits.narrow(0, from, count), target.narrow(0, from, count), {}, ranks)
           .item<double>();
     };
     part(0, 1);
@@ -281,8 +278,8 @@ TEST(EveryLoss, MatchesTheReference) {
     EXPECT_NEAR(logits.grad().norm().item<double>(), norm, grad_limit);
     for (std::size_t k = 0; k < entry.at("grad_proj").size(); ++k) {
       const at::Tensor probe = parity::uniform("grad.logits#" + std::to_string(k), shape);
-      EXPECT_NEAR((logits.grad() * probe).sum().item<double>(),
-                  entry["grad_proj"][k].get<double>(), grad_limit);
+      EXPECT_NEAR((logits.grad() * probe).sum().item<double>(), entry["grad_proj"][k].get<double>(),
+                  grad_limit);
     }
     ++compared;
   }
@@ -296,8 +293,9 @@ TEST(EveryLoss, RefusesALabelThatIsNoClass) {
     loss->forward(kLogits, at::tensor({0, 1, 2, 3}, at::kLong).view({1, 1, 4}), {}, context);
     FAIL() << "no error";
   } catch (const DataError& error) {
-    EXPECT_STREQ(error.what(), "a label map holds 3, but there are 3 classes and ignore_index is "
-                               "255; see data.labels");
+    EXPECT_STREQ(error.what(),
+                 "a label map holds 3, but there are 3 classes and ignore_index is "
+                 "255; see data.labels");
   }
 }
 
@@ -313,9 +311,10 @@ TEST(EveryLoss, SaysWhatDoesNotFit) {
   EXPECT_EQ(error_of("{type = \"BinaryCrossEntropyLoss\"}", label_of(3), 1),
             "test.toml:1:8: loss: one channel tells two classes apart, got label \"land\" with 3; "
             "leave out_channels of the head out");
-  EXPECT_EQ(error_of("{type = \"DiceLoss\", use_sigmoid = false}", label_of(2), 1),
-            "test.toml:1:42: loss.use_sigmoid: softmax of one channel is always 1, got false; set it "
-            "true");
+  EXPECT_EQ(
+      error_of("{type = \"DiceLoss\", use_sigmoid = false}", label_of(2), 1),
+      "test.toml:1:42: loss.use_sigmoid: softmax of one channel is always 1, got false; set it "
+      "true");
   EXPECT_EQ(error_of("{type = \"DiceLoss\", loss_name = \"a.b\"}", label_of(2), 2),
             "test.toml:1:40: loss.loss_name: must have no dot, got \"a.b\"");
 }

@@ -17,7 +17,7 @@ struct Measured {
 };
 
 Measured run(const parity::Case& fixture, const std::string& mode, Segmentor& model,
-        const LabelSpec& label, at::ScalarType dtype, at::MemoryFormat format) {
+             const LabelSpec& label, at::ScalarType dtype, at::MemoryFormat format) {
   model.zero_grad();
   for (auto& parameter : model.parameters()) {
     parameter.set_data(parameter.data().to(dtype).contiguous(
@@ -81,8 +81,8 @@ TEST_P(SegmentorParity, MatchesMmseg) {
   std::map<std::string, double> rounded;
   auto& scalars = fixture.modes.at("train").scalars;
   const bool dice = scalars.count("loss.decode_head.dice") != 0;
-  for (const char* name : {"decode_head.acc_seg", "auxiliary_head.acc_seg", "loss.decode_head.dice",
-                           "loss.total"}) {
+  for (const char* name :
+       {"decode_head.acc_seg", "auxiliary_head.acc_seg", "loss.decode_head.dice", "loss.total"}) {
     const auto found = scalars.find(name);
     if (found == scalars.end() || (std::string(name) == "loss.total" && !dice)) continue;
     rounded[name] = found->second.absmax;
@@ -104,15 +104,14 @@ TEST_P(SegmentorParity, MatchesMmseg) {
     }
     for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
       SCOPED_TRACE(format == at::MemoryFormat::ChannelsLast ? "channels last" : "row major");
-      parity::expect_close32(
-          fixture, mode, run(fixture, mode, *model, label, at::kFloat, format).result,
-          exact.result);
+      parity::expect_close32(fixture, mode,
+                             run(fixture, mode, *model, label, at::kFloat, format).result,
+                             exact.result);
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, SegmentorParity,
-                         testing::ValuesIn(parity::case_names("segmentor")),
+INSTANTIATE_TEST_SUITE_P(Cases, SegmentorParity, testing::ValuesIn(parity::case_names("segmentor")),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

@@ -21,7 +21,7 @@ struct PairBackbone final : Backbone {
   }
   PairBackbone(const NoOptions&, const Context& context)
       : first(register_module("first", torch::nn::Conv2d(torch::nn::Conv2dOptions(
-                                           context.input.levels[0].channels, 6, 3)
+                                                             context.input.levels[0].channels, 6, 3)
                                                              .stride(2)
                                                              .padding(1)))),
         norm(register_module("norm", torch::nn::BatchNorm2d(6))),
@@ -64,9 +64,8 @@ LabelSpecs labels_of(const std::vector<std::tuple<std::string, std::string, int,
 
 const LabelSpecs kLand = labels_of({{"land", "semantic", 3, 0}});
 const LabelSpecs kChange = labels_of({{"change", "change", 2, 0}});
-const LabelSpecs kAll = labels_of({{"before", "semantic", 4, 0},
-                                   {"after", "semantic", 4, 1},
-                                   {"change", "change", 2, 0}});
+const LabelSpecs kAll = labels_of(
+    {{"before", "semantic", 4, 0}, {"after", "semantic", 4, 1}, {"change", "change", 2, 0}});
 
 Slot<Segmentor> model_slot(const std::string& toml) {
   return bind_slot<Segmentor>("[model]\n" + toml, "model", registry());
@@ -124,20 +123,22 @@ TEST(EncoderDecoder, HasMmsegsNames) {
                                     "auxiliary_head = {type = \"FCNHead\"}\n",
                             kLand)),
             (Names{"backbone", "neck", "decode_head", "auxiliary_head"}));
-  EXPECT_EQ(prefixes(*build(parts + "neck = [{type = \"FPN\"}, {type = \"FPN\"}]\n"
-                                    "decode_head = {type = \"FPNHead\"}\n"
-                                    "auxiliary_head = [{type = \"FCNHead\"}, {type = \"FCNHead\"}]\n",
-                            kLand)),
-            (Names{"backbone", "neck.0", "neck.1", "decode_head", "auxiliary_head.0",
-                   "auxiliary_head.1"}));
+  EXPECT_EQ(
+      prefixes(*build(parts + "neck = [{type = \"FPN\"}, {type = \"FPN\"}]\n"
+                              "decode_head = {type = \"FPNHead\"}\n"
+                              "auxiliary_head = [{type = \"FCNHead\"}, {type = \"FCNHead\"}]\n",
+                      kLand)),
+      (Names{"backbone", "neck.0", "neck.1", "decode_head", "auxiliary_head.0",
+             "auxiliary_head.1"}));
 }
 
 TEST(EncoderDecoder, TrainsAuxiliaryHeadsAndPredictsWithoutThem) {
-  auto model = build("type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
-                     "neck = {type = \"FPN\", out_channels = 8}\n"
-                     "decode_head = {type = \"UPerHead\", channels = 8}\n"
-                     "auxiliary_head = {type = \"FCNHead\", channels = 8}\n",
-                     kLand);
+  auto model = build(
+      "type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
+      "neck = {type = \"FPN\", out_channels = 8}\n"
+      "decode_head = {type = \"UPerHead\", channels = 8}\n"
+      "auxiliary_head = {type = \"FCNHead\", channels = 8}\n",
+      kLand);
   EXPECT_EQ(model->dates(), 1);
   const Batch batch = synthetic_batch(kLand, 1, 3, 2, 32, 24);
   TrainContext context;
@@ -150,9 +151,8 @@ TEST(EncoderDecoder, TrainsAuxiliaryHeadsAndPredictsWithoutThem) {
     EXPECT_TRUE(item.value().grad().defined()) << item.key();
   }
   model->eval();
-  EXPECT_EQ(probed(*model, batch),
-            (std::vector<std::string>{"feat.0", "feat.1", "neck.0", "neck.1",
-                                      "out.decode_head.logits"}));
+  EXPECT_EQ(probed(*model, batch), (std::vector<std::string>{"feat.0", "feat.1", "neck.0", "neck.1",
+                                                             "out.decode_head.logits"}));
   const Outputs outputs = model->predict(batch);
   ASSERT_EQ(outputs.size(), 1U);
   EXPECT_EQ(outputs[0].first, "logits");
@@ -160,8 +160,9 @@ TEST(EncoderDecoder, TrainsAuxiliaryHeadsAndPredictsWithoutThem) {
 }
 
 TEST(EncoderDecoder, PadsForTheModelAndCutsThePaddingOff) {
-  const std::string parts = "type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
-                            "decode_head = {type = \"FCNHead\", channels = 8, dropout = 0.0}\n";
+  const std::string parts =
+      "type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
+      "decode_head = {type = \"FCNHead\", channels = 8, dropout = 0.0}\n";
   auto padded = build(parts + "preprocessor = {size_divisor = 16}\n", kLand);
   const Batch batch = synthetic_batch(kLand, 1, 3, 2, 30, 20);
   padded->attach_probe([](const std::string& name, const at::Tensor& value) {
@@ -180,10 +181,11 @@ TEST(EncoderDecoder, PadsForTheModelAndCutsThePaddingOff) {
 
 TEST(EncoderDecoder, PredictsSeveralTargets) {
   const LabelSpecs two = labels_of({{"land", "semantic", 3, 0}, {"roof", "semantic", 2, 0}});
-  auto model = build("type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
-                     "decode_head = [{type = \"FCNHead\", target = \"land\"}, "
-                     "{type = \"FCNHead\", target = \"roof\", out_channels = 1}]\n",
-                     two);
+  auto model = build(
+      "type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
+      "decode_head = [{type = \"FCNHead\", target = \"land\"}, "
+      "{type = \"FCNHead\", target = \"roof\", out_channels = 1}]\n",
+      two);
   const Batch batch = synthetic_batch(two, 1, 3, 2, 16, 16);
   TrainContext context;
   const Losses losses = model->loss(batch, context);
@@ -220,8 +222,8 @@ TEST(SiameseEncoderDecoder, GivesTheSameEitherWayInEvaluation) {
   separate->eval();
   joint->eval();
   const Batch batch = synthetic_batch(kChange, 2, 3, 2, 16, 16);
-  EXPECT_TRUE(at::equal(separate->predict(batch)[0].second.data,
-                        joint->predict(batch)[0].second.data));
+  EXPECT_TRUE(
+      at::equal(separate->predict(batch)[0].second.data, joint->predict(batch)[0].second.data));
 }
 
 TEST(SiameseEncoderDecoder, IsBlindToTheOrderWithASymmetricNeck) {
@@ -237,12 +239,13 @@ TEST(SiameseEncoderDecoder, IsBlindToTheOrderWithASymmetricNeck) {
 // Heads that describe a date see its features before the fusion; those that describe the change
 // see them after.
 TEST(SiameseEncoderDecoder, ServesHeadsOfDatesAndOfTheChange) {
-  auto model = build("type = \"SiameseEncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
-                     "neck = [{type = \"FPN\", out_channels = 5}, {type = \"SiameseFusion\"}]\n"
-                     "decode_head = [{type = \"FCNHead\", target = [\"before\", \"after\"], "
-                     "in_channels = 5}, {type = \"FCNHead\", target = \"change\", "
-                     "in_channels = 10}]\n",
-                     kAll);
+  auto model = build(
+      "type = \"SiameseEncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
+      "neck = [{type = \"FPN\", out_channels = 5}, {type = \"SiameseFusion\"}]\n"
+      "decode_head = [{type = \"FCNHead\", target = [\"before\", \"after\"], "
+      "in_channels = 5}, {type = \"FCNHead\", target = \"change\", "
+      "in_channels = 10}]\n",
+      kAll);
   Batch batch = synthetic_batch(kAll, 2, 3, 2, 16, 16);
   TrainContext context;
   const Losses losses = model->loss(batch, context);
@@ -251,11 +254,11 @@ TEST(SiameseEncoderDecoder, ServesHeadsOfDatesAndOfTheChange) {
   EXPECT_EQ(losses.terms[2].first, "decode_head.1.ce");
   model->eval();
   at::NoGradGuard no_grad;
-  EXPECT_EQ(probed(*model, batch),
-            (std::vector<std::string>{"feat.0.0", "feat.0.1", "feat.1.0", "feat.1.1", "neck.0",
-                                      "neck.1", "out.decode_head.0.before.logits",
-                                      "out.decode_head.0.after.logits",
-                                      "out.decode_head.1.logits"}));
+  EXPECT_EQ(
+      probed(*model, batch),
+      (std::vector<std::string>{"feat.0.0", "feat.0.1", "feat.1.0", "feat.1.1", "neck.0", "neck.1",
+                                "out.decode_head.0.before.logits", "out.decode_head.0.after.logits",
+                                "out.decode_head.1.logits"}));
   const Outputs outputs = model->predict(batch);
   EXPECT_EQ(outputs[0].first, "before.logits");
   EXPECT_EQ(outputs[1].first, "after.logits");
@@ -266,18 +269,19 @@ TEST(SiameseEncoderDecoder, ServesHeadsOfDatesAndOfTheChange) {
 }
 
 TEST(Composition, ReportsEveryProblemAtOnce) {
-  EXPECT_EQ(error_of("type = \"SiameseEncoderDecoder\"\n"
-                     "backbone = {type = \"Pair\"}\n"
-                     "decode_head = [{type = \"FCNHead\", target = \"change\"},\n"
-                     "  {type = \"FCNHead\", target = \"before\", in_index = 7}]\n"
-                     "auxiliary_head = {type = \"FCNHead\", target = \"after\", num_classes = 9}\n",
-                     kAll),
-            "test.toml:4:44: model.decode_head.0.target: a label of changes needs fused features, "
-            "got \"change\" on those of 2 dates; add a neck such as {type = \"SiameseFusion\"}\n"
-            "test.toml:5:52: model.decode_head.1.in_index: there are 2 levels (2 x (6@2 8@4)), got "
-            "7\n"
-            "test.toml:6:69: model.auxiliary_head.0.num_classes: label \"after\" has 4 classes, got "
-            "9; leave it out to have it derived");
+  EXPECT_EQ(
+      error_of("type = \"SiameseEncoderDecoder\"\n"
+               "backbone = {type = \"Pair\"}\n"
+               "decode_head = [{type = \"FCNHead\", target = \"change\"},\n"
+               "  {type = \"FCNHead\", target = \"before\", in_index = 7}]\n"
+               "auxiliary_head = {type = \"FCNHead\", target = \"after\", num_classes = 9}\n",
+               kAll),
+      "test.toml:4:44: model.decode_head.0.target: a label of changes needs fused features, "
+      "got \"change\" on those of 2 dates; add a neck such as {type = \"SiameseFusion\"}\n"
+      "test.toml:5:52: model.decode_head.1.in_index: there are 2 levels (2 x (6@2 8@4)), got "
+      "7\n"
+      "test.toml:6:69: model.auxiliary_head.0.num_classes: label \"after\" has 4 classes, got "
+      "9; leave it out to have it derived");
   EXPECT_EQ(error_of("type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
                      "neck = {type = \"SiameseFusion\"}\ndecode_head = {type = \"FCNHead\"}\n",
                      kChange),

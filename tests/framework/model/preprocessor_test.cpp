@@ -18,8 +18,8 @@ TEST(Preprocessor, NormalisesBytesExactly) {
   const Preprocessor normalise({}, 3);
   const at::Tensor rows = at::randint(0, 256, {2, 3, 37, 53}, at::kByte);
   for (const at::Tensor& image :
-       {rows, rows.contiguous(at::MemoryFormat::ChannelsLast), rows.narrow(3, 5, 20).narrow(2, 1, 9),
-        rows.flip(0).transpose(2, 3)}) {
+       {rows, rows.contiguous(at::MemoryFormat::ChannelsLast),
+        rows.narrow(3, 5, 20).narrow(2, 1, 9), rows.flip(0).transpose(2, 3)}) {
     for (const auto dtype : {at::kFloat, at::kDouble}) {
       const at::Tensor got = normalise({image}, dtype, at::kCPU);
       EXPECT_TRUE(at::equal(got, reference(image, dtype)));
@@ -80,8 +80,9 @@ TEST(Preprocessor, RefusesWhatDoesNotFit) {
     normalise({at::zeros({1, 1, 4, 4}, at::kByte)}, at::kFloat, at::kCPU);
     FAIL() << "no error";
   } catch (const DataError& error) {
-    EXPECT_STREQ(error.what(), "images have 1 channels, but the model takes 3; see "
-                               "data.channels and model.preprocessor");
+    EXPECT_STREQ(error.what(),
+                 "images have 1 channels, but the model takes 3; see "
+                 "data.channels and model.preprocessor");
   }
   try {
     normalise({at::zeros({1, 3, 4, 4}, at::kByte), at::zeros({1, 3, 4, 5}, at::kByte)}, at::kFloat,

@@ -100,14 +100,14 @@ TEST(CorrectPixels, AgreesWithArgMax) {
         logits.argmax(1).eq(target).logical_and_(target.ne(255)).sum().item<std::int64_t>();
     for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16}) {
       for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
-        EXPECT_EQ(correct_pixels(logits.to(type).contiguous(format), target, 255)
-                      .item<std::int64_t>(),
-                  want);
+        EXPECT_EQ(
+            correct_pixels(logits.to(type).contiguous(format), target, 255).item<std::int64_t>(),
+            want);
       }
     }
-    EXPECT_EQ(correct_pixels(logits.transpose(2, 3), target.transpose(1, 2), 255)
-                  .item<std::int64_t>(),
-              want);
+    EXPECT_EQ(
+        correct_pixels(logits.transpose(2, 3), target.transpose(1, 2), 255).item<std::int64_t>(),
+        want);
   }
 }
 
