@@ -8,6 +8,7 @@
 #include <map>
 
 #include "framework/base/files.hpp"
+#include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/inference/pictures.hpp"
 #include "framework/io/image.hpp"
@@ -167,6 +168,7 @@ void predict_with(const PredictArguments& arguments) {
                                              engine::wants_channels_last(experiment));
     writer.write(item, images, inference::restore(model->predict(moved), batch, 0));
   }
+  engine::write_report((fs::path(arguments.out) / "..").lexically_normal().string());
   std::printf("%zu predictions in %s\n", items.size(), arguments.out.c_str());
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/files.hpp"
+#include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/image.hpp"
 #include "registry/builtin.hpp"
@@ -70,7 +71,10 @@ void test_with(const TestArguments& arguments) {
   const Scores scores = evaluator.run(*model, nullptr, visit);
   std::fprintf(stderr, "%s on %s\n", weights.c_str(), has_test ? "data.test" : "data.val");
   std::printf("%s\n", evaluator.tables().c_str());
-  if (!arguments.metrics_out.empty()) write_text(arguments.metrics_out, to_json(scores));
+  if (!arguments.metrics_out.empty()) {
+    write_text(arguments.metrics_out, to_json(scores));
+    engine::write_report(fs::path(arguments.metrics_out).parent_path().string());
+  }
 }
 
 }  // namespace

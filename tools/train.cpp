@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "framework/engine/checkpoint.hpp"
+#include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
 #include "registry/builtin.hpp"
 #include "tools/common.hpp"
@@ -40,6 +41,7 @@ int run_train(int argc, char** argv) {
     const auto runner = engine::make_runner(
         experiment, resuming->count() > 0 ? resume_from(experiment, resume) : "");
     const engine::RunEnd end = runner->run();
+    engine::write_report(engine::work_dir_of(experiment));
     for (const auto& [name, value] : runner->state().scores) {
       std::printf("%s %.17g\n", name.c_str(), value);
     }
