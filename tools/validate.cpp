@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "framework/engine/experiment.hpp"
+#include "framework/engine/session.hpp"
 #include "registry/builtin.hpp"
 #include "tools/common.hpp"
 
@@ -22,6 +23,20 @@ void check_data(const Experiment& experiment) {
   if (experiment.data.train) read_all("train", *experiment.data.train, context);
   for (const auto& [name, split] : experiment.data.val.sets) read_all("val", split, context);
   for (const auto& [name, split] : experiment.data.test.sets) read_all("test", split, context);
+}
+
+// Patterns speak of parameter names, which only a model that is built can tell.
+void check_patterns(const Experiment& experiment) {
+  bool has_patterns = !experiment.freeze.empty();
+  for (const auto& [key, value] : config::leaves(experiment.document.root)) {
+    const bool of_optimizer = key.starts_with("optimizer.");
+    has_patterns = has_patterns || (of_optimizer && key.find(".paramwise.") != std::string::npos) ||
+                   (of_optimizer && key.ends_with(".params"));
+  }
+  if (!has_patterns) return;
+  const auto model = experiment.build_model();
+  const auto freezer = engine::build_freezer(experiment, *model);
+  engine::plan_trainers(experiment, *model, freezer.get());
 }
 
 }  // namespace
@@ -44,6 +59,7 @@ int run_validate(int argc, char** argv) {
         Registry registry;
         register_builtin_components(registry);
         const Experiment experiment = load_experiment(path, overrides, registry);
+        check_patterns(experiment);
         if (data) check_data(experiment);
         std::printf("%s: valid\n", path.c_str());
       } catch (const UserError& error) {

@@ -35,6 +35,9 @@ namespace {
 constexpr std::size_t kQuoteLimit = 80;  // characters of a value that a message quotes
 constexpr std::size_t kListLimit = 12;   // names that a message lists
 
+// Ends a path whose next segment is no index: the user wrote one element without brackets.
+constexpr char kLone = '\x01';
+
 std::string short_text(const Value& value) {
   std::string text = value.str();
   if (text.size() <= kQuoteLimit) return text;
@@ -110,6 +113,11 @@ void Binder::reject(const Value& value, const std::string& what, const std::stri
 }
 
 void Binder::inside(const std::string& key, const std::function<void()>& body) {
+  if (path_.ends_with(kLone)) {  // the one element is where the array would be
+    path_.pop_back();
+    body();
+    return;
+  }
   const std::size_t length = path_.size();
   path_ = join_path(path_, key);
   body();
@@ -144,8 +152,11 @@ void Binder::bind(const Schema& schema, void* object, const Value& value, const 
         }
         std::string hint = did_you_mean(entry.key, known);
         if (hint.empty() && known.empty()) hint = "; no keys are known here";
-        if (hint.empty() && known.size() <= kListLimit)
+        if (hint.empty() && known.size() <= kListLimit) {
           hint = "; known keys: " + quoted_list(known);
+        } else if (const Value* type = table->find("type"); hint.empty() && skip && type) {
+          hint = "; `describe " + *type->as_string() + "` lists the known ones";
+        }
         error(entry.key_origin, "unknown key" + hint);
         return;
       }
@@ -294,10 +305,12 @@ std::optional<std::vector<const Value*>> Binder::elements(const Value& value,
   if (value.reported) return std::nullopt;
   const Array* array = value.as_array();
   std::vector<const Value*> out;
+  bool is_lone = false;
   if (array != nullptr) {
     for (const Value& element : *array) out.push_back(&element);
   } else if (constraints.one_or_many) {
     out.push_back(&value);
+    is_lone = true;
   } else {
     const std::string cure =
         value.as_table() == nullptr ? "; write it in brackets: [" + short_text(value) + "]" : "";
@@ -314,6 +327,7 @@ std::optional<std::vector<const Value*>> Binder::elements(const Value& value,
                       : "must have at least " + element_count(*constraints.min_size));
     return std::nullopt;
   }
+  if (is_lone) path_ += kLone;  // taken away by the inside() that follows for the element
   return out;
 }
 
@@ -331,7 +345,7 @@ Problem AnySlot::problem(const std::string& key, const std::string& what) const 
   for (const std::string& segment : split_path(key)) full = join_path(full, segment);
   const Value* value = source.at(key);
   if (value == nullptr) return {source.origin, full, what};
-  const bool says_got = what.find(", got ") != std::string::npos;
+  const bool says_got = what.find(", got ") != std::string::npos || what.starts_with("is ");
   return {value->origin, full,
           what + (says_got ? "" : ", got " + short_text(*value)) + via_note(*value)};
 }

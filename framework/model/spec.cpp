@@ -71,21 +71,22 @@ LabelSpecs::LabelSpecs(config::Named<LabelSpec> declared) {
                                                std::to_string(spec.classes.size()) + " classes");
     }
     for (const auto& colour : spec.palette) {
-      const bool valid = colour.size() == 3 && std::all_of(colour.begin(), colour.end(), [](auto c) {
-                           return c >= 0 && c <= 255;
-                         });
+      const bool valid =
+          colour.size() == 3 &&
+          std::all_of(colour.begin(), colour.end(), [](auto c) { return c >= 0 && c <= 255; });
       if (!valid) {
-        throw OptionError(name + ".palette", "a colour is [red, green, blue] from 0 to 255, got " +
-                                                 list(colour));
+        throw OptionError(name + ".palette",
+                          "a colour is [red, green, blue] from 0 to 255, got " + list(colour));
       }
     }
     if (spec.classes.size() > 255) {
       throw OptionError(name + ".classes", "more than 255 classes do not fit a label map, got " +
                                                std::to_string(spec.classes.size()));
     }
-    if (std::set<std::string>(spec.classes.begin(), spec.classes.end()).size() !=
-        spec.classes.size()) {
-      throw OptionError(name + ".classes", "a class name stands twice");
+    std::set<std::string> seen;
+    for (const std::string& each : spec.classes) {
+      if (seen.insert(each).second) continue;
+      throw OptionError(name + ".classes", "a class name stands twice, got \"" + each + "\"");
     }
     for (std::size_t i = spec.palette.size(); i < spec.classes.size(); ++i) {
       spec.palette.push_back(derived_colour(i));

@@ -280,12 +280,12 @@ TEST(Composition, ReportsEveryProblemAtOnce) {
       "got \"change\" on those of 2 dates; add a neck such as {type = \"SiameseFusion\"}\n"
       "test.toml:5:52: model.decode_head.1.in_index: there are 2 levels (2 x (6@2 8@4)), got "
       "7\n"
-      "test.toml:6:69: model.auxiliary_head.0.num_classes: label \"after\" has 4 classes, got "
+      "test.toml:6:69: model.auxiliary_head.num_classes: label \"after\" has 4 classes, got "
       "9; leave it out to have it derived");
   EXPECT_EQ(error_of("type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
                      "neck = {type = \"SiameseFusion\"}\ndecode_head = {type = \"FCNHead\"}\n",
                      kChange),
-            "test.toml:4:8: model.neck.0: fuses the dates of a siamese model, got features of one "
+            "test.toml:4:8: model.neck: fuses the dates of a siamese model, got features of one "
             "date; leave it out, or use SiameseEncoderDecoder");
   EXPECT_EQ(error_of("type = \"EncoderDecoder\"\nbackbone = {type = \"Pair\"}\n"
                      "decode_head = {type = \"FCNHead\"}\n"
