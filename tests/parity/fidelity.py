@@ -24,6 +24,8 @@ Each is the worst of both modes (eval, train), all levels, all parameters.
 
 """
 TAIL = """
+mmseg adds float32's epsilon to the divisor of its losses, and computes a part of its Dice in float32: that is what the losses and gradients of whole models (`seg_…`) show.
+
 Losses, optimizers and schedules are compared with torch and mmseg by value and gradient (`tests/losses`, `tests/framework/optim`). Where the reference itself surprises is listed in `tests/parity/README.md`; what we changed on purpose in [migration.md](migration.md).
 """
 
