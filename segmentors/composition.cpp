@@ -144,10 +144,11 @@ Composition::Encoded Composition::encode(const Batch& batch) {
     throw DataError(fmt::format("the model compares {} image{} a sample, the data set gives {}",
                                 dates_, dates_ == 1 ? "" : "s", batch.images.size()));
   }
-  const at::Tensor images =
-      reference_.defined()
-          ? preprocessor_(batch.images, reference_.scalar_type(), reference_.device())
-          : preprocessor_(batch.images, at::kFloat, batch.images.front().device());
+  const at::Tensor images = reference_.defined()
+                                ? preprocessor_(batch.images, reference_.scalar_type(),
+                                                reference_.device(), batch.preprocessed)
+                                : preprocessor_(batch.images, at::kFloat,
+                                                batch.images.front().device(), batch.preprocessed);
   Encoded encoded;
   encoded.fused = backbone_features(images);
   record_levels("feat", encoded.fused);

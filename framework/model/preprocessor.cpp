@@ -82,7 +82,7 @@ std::int64_t Preprocessor::padded(std::int64_t size) const {
 }
 
 at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::ScalarType dtype,
-                                    at::Device device) const {
+                                    at::Device device, bool preprocessed) const {
   const at::Tensor& first = images.front();
   const auto channels = static_cast<std::int64_t>(mean_.size());
   for (const at::Tensor& image : images) {
@@ -102,7 +102,7 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
   const auto options = at::TensorOptions().dtype(dtype).device(device);
   at::Tensor out = at::empty({dates * n, channels, padded(height), padded(width)}, options,
                              at::MemoryFormat::ChannelsLast);
-  const bool bytes = first.scalar_type() == at::kByte && device.is_cpu();
+  const bool bytes = !preprocessed && first.scalar_type() == at::kByte && device.is_cpu();
   if (!bytes && (out.size(2) != height || out.size(3) != width)) out.zero_();
   for (std::int64_t d = 0; d < dates; ++d) {
     const at::Tensor image = images[static_cast<std::size_t>(d)].to(device);
@@ -112,6 +112,10 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
         normalize_bytes<float>(image, mean_, std_, rows);
       else
         normalize_bytes<double>(image, mean_, std_, rows);
+      continue;
+    }
+    if (preprocessed) {
+      rows.narrow(2, 0, height).narrow(3, 0, width).copy_(image);
       continue;
     }
     const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;

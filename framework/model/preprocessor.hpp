@@ -42,10 +42,11 @@ class STRATA_API Preprocessor {
   Preprocessor(const PreprocessorOptions& options, std::int64_t channels);
 
   /// D images [N, C, H, W], uint8 or floating -> [D * N, C, H', W'] channels-last of dtype and
-  /// device; rows d * N … (d + 1) * N are date d's. Throws DataError when the dates differ in size
-  /// or the channels are not the model's.
+  /// device; rows d * N … (d + 1) * N are date d's. `preprocessed` images are normalised already:
+  /// they are only padded. Throws DataError when the dates differ in size or the channels are not
+  /// the model's.
   at::Tensor operator()(const std::vector<at::Tensor>& images, at::ScalarType dtype,
-                        at::Device device) const;
+                        at::Device device, bool preprocessed = false) const;
   /// The next multiple of size_divisor.
   std::int64_t padded(std::int64_t size) const;
   /// The batch with its targets padded like the images, by their ignore_index.

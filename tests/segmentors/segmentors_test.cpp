@@ -315,5 +315,24 @@ TEST(Composition, RefusesABatchOfAnotherKind) {
   }
 }
 
+TEST(Composition, DoesNotNormaliseTwice) {
+  auto model = build(
+      "type = \"EncoderDecoder\"\nbackbone.type = \"Pair\"\n"
+      "preprocessor = {mean = [10.0, 20.0, 30.0], std = [2.0, 4.0, 5.0]}\n"
+      "decode_head = {type = \"FCNHead\", channels = 4}",
+      kLand);
+  model->eval();
+  at::NoGradGuard no_grad;
+  Batch raw = synthetic_batch(kLand, 1, 3, 2, 16, 16);
+  Batch ready = raw;
+  const at::Tensor mean = at::tensor({10.0F, 20.0F, 30.0F}).view({1, 3, 1, 1});
+  const at::Tensor std = at::tensor({2.0F, 4.0F, 5.0F}).view({1, 3, 1, 1});
+  ready.images = {(raw.images[0].to(at::kFloat) - mean) / std};
+  ready.preprocessed = true;
+  const at::Tensor a = model->predict(raw).front().second.data;
+  const at::Tensor b = model->predict(ready).front().second.data;
+  EXPECT_LE((a - b).abs().max().item<double>(), 1e-5 * a.abs().max().item<double>());
+}
+
 }  // namespace
 }  // namespace strata::tests

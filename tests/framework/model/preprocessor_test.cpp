@@ -43,6 +43,15 @@ TEST(Preprocessor, TakesFloatingImages) {
   EXPECT_TRUE(at::equal(normalise({image}, at::kFloat, at::kCPU), reference(image, at::kFloat)));
 }
 
+TEST(Preprocessor, LeavesNormalisedImagesAlone) {
+  const Preprocessor normalise({.size_divisor = 8}, 3);
+  const at::Tensor image = at::randn({2, 3, 10, 16});
+  const at::Tensor got = normalise({image}, at::kDouble, at::kCPU, /*preprocessed=*/true);
+  ASSERT_EQ(got.sizes(), (at::IntArrayRef{2, 3, 16, 16}));
+  EXPECT_TRUE(at::equal(got.narrow(2, 0, 10), image.to(at::kDouble)));
+  EXPECT_TRUE(got.narrow(2, 10, 6).eq(0).all().item<bool>());
+}
+
 TEST(Preprocessor, PadsWithTheMeanColour) {
   const Preprocessor normalise({.size_divisor = 8}, 3);
   const at::Tensor bytes = at::randint(0, 256, {1, 3, 10, 16}, at::kByte);
