@@ -1,6 +1,7 @@
 #include "framework/inference/serving.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <array>
 

@@ -1,6 +1,7 @@
 #include "tests/support/gradcheck.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 namespace strata::tests {

@@ -1,5 +1,6 @@
 // The shared blocks: hand-computed values, names, in-place safety, gradients by differences.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <functional>

@@ -2,6 +2,7 @@
 #include "framework/ops/batch_norm_act.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 namespace strata {
