@@ -40,7 +40,12 @@ class Loader::Implementation {
         transforms_(std::move(transforms)),
         sampler_(std::move(sampler)),
         options_(options) {
-    if (options_.workers > 0) starter_ = std::thread([this] { start_teams(); });
+    for (std::int64_t i = 0; i < options_.workers; ++i) {
+      threads_.emplace_back([this] {
+        omp_set_num_threads(1);  // an ATen operator here must not start a team of its own
+        work();
+      });
+    }
   }
 
   ~Implementation() {
@@ -49,7 +54,7 @@ class Loader::Implementation {
       stop_ = true;
     }
     work_there_.notify_all();
-    if (starter_.joinable()) starter_.join();
+    for (std::thread& thread : threads_) thread.join();
   }
 
   std::optional<Batch> next() {
@@ -76,48 +81,12 @@ class Loader::Implementation {
   double waited() const { return waited_; }
 
  private:
-  // While there is work, the workers are one OpenMP team, so that its runtime counts them as
-  // threads of the program: as soon as workers and compute threads are more than there are cores,
-  // compute threads that wait for each other sleep instead of spinning on the core that a worker
-  // needs, which makes a training step several times slower. A team that has nothing left to do
-  // ends, because its sleeping threads count too, and without them spinning is the faster way to
-  // wait. (Inside a team, ATen's operators run in the calling thread alone, too.)
-  void start_teams() {
+  void work() {
     std::unique_lock lock(mutex_);
     while (true) {
-      work_there_.wait(lock, [&] { return stop_ || work_waits(); });
+      std::shared_ptr<Job> job;
+      work_there_.wait(lock, [&] { return stop_ || (job = job_to_do()) != nullptr; });
       if (stop_) return;
-      idle_ = 0;
-      team_ends_ = false;
-      lock.unlock();
-      // A thread of its own: the team's threads leave the runtime's count when it ends.
-      std::thread([this] {
-#pragma omp parallel num_threads(static_cast <int>(options_.workers) + 1)
-        {
-          // Thread 0 only waits for the others.
-          const int workers = std::max(1, omp_get_num_threads() - 1);
-          if (omp_get_thread_num() > 0 || omp_get_num_threads() == 1) work(workers);
-        }
-      }).join();
-      lock.lock();
-    }
-  }
-
-  // Until there is nothing to do for any of `workers`.
-  void work(int workers) {
-    std::unique_lock lock(mutex_);
-    while (!stop_) {
-      const std::shared_ptr<Job> job = job_to_do();
-      if (!job) {
-        if (++idle_ == workers) {
-          team_ends_ = true;
-          work_there_.notify_all();
-        }
-        work_there_.wait(lock, [&] { return stop_ || team_ends_ || work_waits(); });
-        if (team_ends_) return;
-        --idle_;
-        continue;
-      }
       const std::size_t place = job->taken++;
       lock.unlock();
       make_sample(*job, place);
@@ -129,11 +98,6 @@ class Loader::Implementation {
       job->complete = true;
       batch_there_.notify_all();
     }
-  }
-
-  bool work_waits() const {
-    if (!jobs_.empty() && jobs_.back()->taken < jobs_.back()->indices.size()) return true;
-    return static_cast<std::int64_t>(jobs_.size()) < options_.prefetch && next_size() > 0;
   }
 
   // The newest job that has samples left, or a new one while less than `prefetch` wait.
@@ -214,11 +178,9 @@ class Loader::Implementation {
   std::deque<std::shared_ptr<Job>> jobs_;  // in the order of draws
   std::int64_t next_draw_ = 0;             // first draw of the next job
   std::int64_t position_ = 0;              // first draw that next() has not given
-  int idle_ = 0;                           // workers of the team that have nothing to do
-  bool team_ends_ = false;
   bool stop_ = false;
   double waited_ = 0;
-  std::thread starter_;
+  std::vector<std::thread> threads_;
 };
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset,

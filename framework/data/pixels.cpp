@@ -6,6 +6,8 @@
 #include <opencv2/imgproc.hpp>
 #include <stdexcept>
 
+#include "framework/io/image.hpp"
+
 namespace strata::data {
 
 namespace {
@@ -24,7 +26,7 @@ cv::Mat mat_of(const at::Tensor& pixels) {
 }
 
 at::Tensor like(const at::Tensor& pixels, std::int64_t height, std::int64_t width) {
-  cv::setNumThreads(1);  // loader threads are the parallelism
+  io::quiet_opencv();
   if (pixels.dim() == 2) return at::empty({height, width}, pixels.options());
   return at::empty({height, width, pixels.size(2)}, pixels.options());
 }

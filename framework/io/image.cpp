@@ -60,16 +60,6 @@ std::vector<std::uint8_t>& read_file(const std::string& path) {
   return buffer;
 }
 
-// Loader threads are the parallelism; OpenCV's own threads and messages are switched off.
-void quiet_opencv() {
-  static const bool done = [] {
-    cv::setNumThreads(1);
-    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
 at::Tensor tensor_of(const cv::Mat& mat) {
   const std::int64_t height = mat.rows, width = mat.cols, channels = mat.channels();
   const bool bytes = mat.depth() == CV_8U;
@@ -172,6 +162,15 @@ const std::vector<std::string>& image_suffixes() {
   static const std::vector<std::string> all = {".bmp", ".jpeg", ".jpg",  ".png", ".ppm",
                                                ".pgm", ".tif",  ".tiff", ".webp"};
   return all;
+}
+
+void quiet_opencv() {
+  static const bool done = [] {
+    cv::setNumThreads(1);
+    cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
+    return true;
+  }();
+  static_cast<void>(done);
 }
 
 bool is_image_name(const std::string& name) {

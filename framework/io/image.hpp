@@ -18,6 +18,11 @@
 
 namespace strata::io {
 
+/// Switches OpenCV's own threads and messages off, once: loader threads are the parallelism. Every
+/// caller of OpenCV that may run in one of them calls this; cv::setNumThreads itself must not be
+/// called by two threads at a time.
+STRATA_API void quiet_opencv();
+
 /// Whether the file name ends (in any case) like a picture that can be read.
 STRATA_API bool is_image_name(const std::string& name);
 /// The endings that is_image_name accepts, with their dots.

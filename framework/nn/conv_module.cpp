@@ -26,10 +26,14 @@ bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor&
 at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
                   const at::Tensor& x, const at::Tensor& residual) {
   const auto& layer = *norm.batch_norm();
-  const at::Tensor scale = layer.weight * (layer.running_var + layer.options.eps()).rsqrt_();
-  at::Tensor bias = layer.bias - layer.running_mean * scale;
-  if (conv->bias.defined()) bias.addcmul_(conv->bias, scale);
-  const at::Tensor weight = conv->weight * scale.view({-1, 1, 1, 1});
+  // In float64: the weights' own rounding is then the only one that folding adds.
+  const at::Tensor scale = (layer.running_var.to(at::kDouble) + layer.options.eps())
+                               .rsqrt_()
+                               .mul_(layer.weight);
+  at::Tensor shift = layer.bias.to(at::kDouble).addcmul(layer.running_mean, scale, -1);
+  if (conv->bias.defined()) shift.addcmul_(conv->bias, scale);
+  const at::Tensor bias = shift.to(x.scalar_type());
+  const at::Tensor weight = conv->weight * scale.to(x.scalar_type()).view({-1, 1, 1, 1});
   const auto& options = conv->options;
   const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
   at::Tensor y = at::conv2d(x, weight, bias, *options.stride(), *padding, *options.dilation(),

@@ -105,7 +105,7 @@ TEST_P(PlantedMistake, AreSaidWordForWord) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Configs, PlantedMistake, testing::ValuesIn(planted()),
-                         [](const auto& info) { return fs::path(info.param).stem().string(); });
+                         [](const auto& mistake) { return fs::path(mistake.param).stem().string(); });
 
 TEST(Mistakes, AreManyAndTheirBasesHaveNone) {
   EXPECT_GE(planted().size(), 40U);

@@ -203,6 +203,6 @@ INSTANTIATE_TEST_SUITE_P(Samples, RealPairs,
                          testing::Values(std::pair{std::string("levir"), std::string("levir_samples")},
                                          std::pair{std::string("tunnel_crack"),
                                                    std::string("tunnel_crack")}),
-                         [](const auto& info) { return info.param.first; });
+                         [](const auto& pair) { return pair.param.first; });
 
 }  // namespace
