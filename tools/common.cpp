@@ -17,6 +17,14 @@ void add_config(CLI::App& app, ConfigArguments& arguments) {
       ->allow_extra_args(false);
 }
 
+void add_plugins(CLI::App& app, std::vector<std::string>& plugins) {
+  app.add_option("--plugin", plugins, "also the components of this plugin")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
 void add_device(CLI::App& app, ConfigArguments& arguments) {
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:K; default: runtime.device");
 }

@@ -17,6 +17,8 @@ struct ConfigArguments {
   std::string device;                  // "": what the config says
 };
 void add_config(CLI::App& app, ConfigArguments& arguments);
+/// --plugin FILE, any number of times.
+void add_plugins(CLI::App& app, std::vector<std::string>& plugins);
 void add_device(CLI::App& app, ConfigArguments& arguments);
 /// The overrides, with --device as one of runtime.device.
 std::vector<std::string> all_overrides(const ConfigArguments& arguments);

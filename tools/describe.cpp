@@ -18,11 +18,7 @@ int run_describe(int argc, char** argv) {
   std::vector<std::string> plugins;
   app.add_option("name", name, "registered name or dotted config key; left out: the whole config")
       ->type_name("NAME");
-  app.add_option("--plugin", plugins, "also the components of this plugin")
-      ->type_name("FILE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
     Registry registry;
     register_builtin_components(registry);

@@ -66,11 +66,7 @@ int run_list(int argc, char** argv) {
   app.add_option("kind", kind, "backbone, head, loss, ...; left out: all")->type_name("KIND");
   app.add_option("--markdown", markdown, "write the reference pages into this folder")
       ->type_name("DIR");
-  app.add_option("--plugin", plugins, "also the components of this plugin")
-      ->type_name("FILE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
     Registry registry;
     register_builtin_components(registry);

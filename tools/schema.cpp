@@ -15,11 +15,7 @@ int run_schema(int argc, char** argv) {
       "the first line of a config.",
       "schema");
   std::vector<std::string> plugins;
-  app.add_option("--plugin", plugins, "also the components of this plugin")
-      ->type_name("FILE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
     Registry registry;
     register_builtin_components(registry);

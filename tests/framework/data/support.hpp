@@ -9,26 +9,17 @@
 #include "framework/config/toml_reader.hpp"
 #include "framework/data/dataset.hpp"
 #include "framework/data/transform.hpp"
-#include "registry/builtin.hpp"
 #include "registry/registry.hpp"
+#include "tests/support/build.hpp"
 
 namespace strata::tests {
-
-inline const Registry& builtin() {
-  static const Registry* registry = [] {
-    auto* made = new Registry;
-    register_builtin_components(*made);
-    return made;
-  }();
-  return *registry;
-}
 
 /// The component of an inline table: `{type = "RandomFlip", prob = 1}`.
 template <class Interface>
 std::shared_ptr<Interface> make(const std::string& table,
                                 const typename Interface::Context& context) {
   const config::Value root = config::parse_toml("x = " + table, "test.toml", "/");
-  config::Binder binder(builtin());
+  config::Binder binder(builtin_registry());
   Slot<Interface> slot;
   binder.inside("x", [&] { binder.bind_slot(Interface::kind, slot, *root.at("x")); });
   config::throw_if_any(binder.problems);
