@@ -8,13 +8,13 @@
 #include <map>
 
 #include "framework/base/files.hpp"
+#include "framework/base/log.hpp"
 #include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
-#include "framework/inference/pictures.hpp"
-#include "framework/io/image.hpp"
-#include "framework/io/safetensors.hpp"
+#include "framework/io/raster.hpp"
 #include "registry/builtin.hpp"
 #include "tools/common.hpp"
+#include "tools/predictions.hpp"
 #include "tools/trained.hpp"
 
 namespace strata::tools {
@@ -24,9 +24,10 @@ namespace fs = std::filesystem;
 
 struct PredictArguments {
   ConfigArguments config;
+  ServingArguments serving;
   std::string weights, out;
   std::vector<std::string> in;
-  bool probabilities = false;
+  Products products;
 };
 
 std::string join(const std::vector<std::string>& names) {
@@ -36,16 +37,16 @@ std::string join(const std::vector<std::string>& names) {
 }
 
 /// Files of one input by stem: the file itself, or every picture of a folder.
-std::map<std::string, std::string> files_of(const std::string& input) {
+std::map<std::string, std::string> files_of(const std::string& input, const Reader& reader) {
   std::map<std::string, std::string> files;
   if (fs::is_regular_file(input)) return {{fs::path(input).stem().string(), input}};
   if (!fs::is_directory(input)) throw DataError(input + ": does not exist");
   for (const auto& entry : fs::directory_iterator(input)) {
-    if (!entry.is_regular_file() || !io::is_image_name(entry.path().string())) continue;
+    if (!entry.is_regular_file() || !reader.takes(entry.path().string())) continue;
     files[entry.path().stem().string()] = entry.path().string();
   }
   if (files.empty()) {
-    throw DataError(input + ": holds no picture (known endings: " + join(io::image_suffixes()) + ")");
+    throw DataError(input + ": holds no picture that data.reader takes");
   }
   return files;
 }
@@ -55,17 +56,18 @@ struct Item {
   std::vector<std::string> paths;  // one a date
 };
 
-std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_t dates) {
+std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_t dates,
+                             const Reader& reader) {
   if (static_cast<std::int64_t>(inputs.size()) != dates) {
     throw UserError("--in: the model takes " + std::to_string(dates) +
-                    (dates == 1 ? " image" : " images, one a date,") + ", got " +
+                    (dates == 1 ? " image" : " images, one a date") + ", got " +
                     std::to_string(inputs.size()));
   }
   std::vector<Item> items;
-  const auto first = files_of(inputs.front());
+  const auto first = files_of(inputs.front(), reader);
   for (const auto& [name, path] : first) items.push_back({name, {path}});
   for (std::size_t date = 1; date < inputs.size(); ++date) {
-    const auto others = files_of(inputs[date]);
+    const auto others = files_of(inputs[date], reader);
     // Two single files are a pair whatever their names.
     if (first.size() == 1 && others.size() == 1 && fs::is_regular_file(inputs[date])) {
       items.front().paths.push_back(others.begin()->second);
@@ -89,49 +91,78 @@ std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_
   return items;
 }
 
-class Writer {
- public:
-  Writer(const PredictArguments& arguments, const Experiment& experiment)
-      : folder_(arguments.out), experiment_(experiment), probabilities_(arguments.probabilities) {
-    make_folder(folder_.string());
-  }
+using Sources = std::vector<std::shared_ptr<io::RasterSource>>;
 
-  void write(const Item& item, const std::vector<at::Tensor>& images, const Outputs& outputs) const {
-    std::size_t dense = 0;
-    for (const auto& [name, output] : outputs) dense += output.kind != Output::Kind::value;
-    for (const auto& [name, output] : outputs) {
-      if (output.kind == Output::Kind::value) continue;
-      const LabelSpec* label = experiment_.labels.find(output.target);
-      if (label == nullptr) continue;
-      // One target: NAME.png; several: NAME.TARGET.png.
-      const fs::path base = folder_ / (dense == 1 ? item.name : item.name + "." + output.target);
-      const at::Tensor classes = labels(output)[0].to(at::kByte).contiguous();
-      io::write_label_png(base.string() + ".png", classes, label->palette);
-      io::write_png(base.string() + "_overlay.png", picture(images, classes, *label));
-      if (probabilities_) {
-        io::write_safetensors(base.string() + "_probabilities.safetensors",
-                              {{"probabilities", probabilities(output)[0]}});
-      }
+Sources open_dates(const Item& item, const Reader& reader) {
+  Sources dates;
+  for (const std::string& path : item.paths) {
+    dates.push_back(reader.open(path));
+    const io::RasterSource &last = *dates.back(), &first = *dates.front();
+    if (last.height() != first.height() || last.width() != first.width()) {
+      throw DataError(path + ": is " + std::to_string(last.height()) + " x " +
+                      std::to_string(last.width()) + ", the first date is " +
+                      std::to_string(first.height()) + " x " + std::to_string(first.width()));
     }
   }
+  return dates;
+}
 
- private:
-  // All dates, then the last one (or the one a semantic map describes) with the classes over it.
-  static at::Tensor picture(const std::vector<at::Tensor>& images, const at::Tensor& classes,
-                            const LabelSpec& label) {
-    const bool change = label.role == "change";
-    const std::size_t date =
-        change ? images.size() - 1 : std::min<std::size_t>(label.date, images.size() - 1);
-    std::vector<at::Tensor> row = images;
-    row.push_back(inference::overlay(images[date], classes, label, 0.5, change));
-    if (change) row.push_back(inference::colourise(classes, label));
-    return inference::side_by_side(row);
+// A window of all dates as a batch of one.
+Batch read_window(const Item& item, const Sources& dates, std::int64_t top, std::int64_t left,
+                  std::int64_t height, std::int64_t width) {
+  Batch batch;
+  for (const auto& date : dates) {
+    batch.images.push_back(date->read(top, left, height, width).permute({2, 0, 1}).unsqueeze(0));
   }
+  SampleMeta meta;
+  meta.name = item.name;
+  meta.paths = item.paths;
+  meta.height = meta.original_height = height;
+  meta.width = meta.original_width = width;
+  batch.meta.push_back(meta);
+  return batch;
+}
 
-  fs::path folder_;
-  const Experiment& experiment_;
-  bool probabilities_;
-};
+// Pixels that hold nothing at one date or another.
+at::Tensor missing_in(const Sources& dates, std::int64_t top, std::int64_t left,
+                      std::int64_t height, std::int64_t width) {
+  at::Tensor any;
+  for (const auto& date : dates) {
+    const at::Tensor missing = date->missing(top, left, height, width);
+    if (missing.defined()) any = any.defined() ? any.logical_or(missing) : missing;
+  }
+  return any;
+}
+
+// Larger pictures are predicted row by row when the config has windows: they are never in memory
+// as a whole, and there are neither overlays nor polygons of them.
+constexpr std::int64_t kWholePixels = std::int64_t{1} << 25;
+
+void predict_whole(const Item& item, const Scene& scene, const Sources& dates,
+                   const inference::Predictor& predictor, const Predictions& predictions) {
+  const Batch batch = read_window(item, dates, 0, 0, scene.height, scene.width);
+  std::vector<at::Tensor> images;
+  for (const at::Tensor& each : batch.images) images.push_back(each[0].permute({1, 2, 0}));
+  predictions.write(scene, images, missing_in(dates, 0, 0, scene.height, scene.width),
+                    inference::restore(predictor.predict(batch), batch, 0));
+}
+
+void predict_strips(const Item& item, const Scene& scene, const Sources& dates,
+                    const inference::Predictor& predictor, const Predictions& predictions) {
+  Predictions::Strips strips(predictions, scene);
+  predictor.predict(
+      scene.height, scene.width,
+      [&](std::int64_t top, std::int64_t left, std::int64_t height, std::int64_t width) {
+        return read_window(item, dates, top, left, height, width);
+      },
+      [&](std::int64_t top, const Outputs& rows) {
+        const std::int64_t height = rows.front().second.data.size(-2);
+        strips.write(rows, missing_in(dates, top, 0, height, scene.width));
+        log::status(fmt::format("{}: {} of {} rows", scene.name, top + height, scene.height));
+      });
+  strips.finish();
+  log::status("");
+}
 
 void predict_with(const PredictArguments& arguments) {
   Registry registry;
@@ -139,34 +170,27 @@ void predict_with(const PredictArguments& arguments) {
   const Experiment experiment =
       load_experiment(arguments.config.config, all_overrides(arguments.config), registry);
   engine::apply_runtime(experiment);
+  const std::shared_ptr<const Reader> reader = engine::make_reader(experiment, registry);
   const std::vector<Item> items =
-      list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates));
-  const auto model = trained_model(experiment, find_weights(experiment, arguments.weights));
+      list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates), *reader);
+  const inference::Predictor predictor =
+      make_predictor(experiment, find_weights(experiment, arguments.weights), arguments.serving,
+                     arguments.config, registry);
+  const Predictions predictions(arguments.out, experiment.labels, arguments.products,
+                                experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
   c10::InferenceMode guard;
-  const Writer writer(arguments, experiment);
   for (const Item& item : items) {
-    Batch batch;
-    SampleMeta meta;
-    std::vector<at::Tensor> images;
-    for (const std::string& path : item.paths) {
-      images.push_back(io::read_image(
-          path, experiment.data.channels == 3 ? io::Channels::rgb : io::Channels::as_stored));
-      if (images.back().sizes() != images.front().sizes()) {
-        throw DataError(path + ": is " + std::to_string(images.back().size(0)) + " x " +
-                        std::to_string(images.back().size(1)) + ", the first date is " +
-                        std::to_string(images.front().size(0)) + " x " +
-                        std::to_string(images.front().size(1)));
-      }
-      batch.images.push_back(images.back().permute({2, 0, 1}).unsqueeze(0));
+    const Sources dates = open_dates(item, *reader);
+    const Scene scene{item.name, dates.front()->height(), dates.front()->width(),
+                      dates.front()->place()};
+    if (!experiment.evaluate.inference.slides() || scene.height * scene.width <= kWholePixels) {
+      predict_whole(item, scene, dates, predictor, predictions);
+      continue;
     }
-    meta.name = item.name;
-    meta.paths = item.paths;
-    meta.height = meta.original_height = images.front().size(0);
-    meta.width = meta.original_width = images.front().size(1);
-    batch.meta.push_back(meta);
-    const Batch moved = inference::to_device(batch, engine::device_of(experiment),
-                                             engine::wants_channels_last(experiment));
-    writer.write(item, images, inference::restore(model->predict(moved), batch, 0));
+    if (arguments.products.polygons) {
+      log::warning("{}: too large for polygons and an overlay: label map only", item.name);
+    }
+    predict_strips(item, scene, dates, predictor, predictions);
   }
   engine::write_report((fs::path(arguments.out) / "..").lexically_normal().string());
   std::printf("%zu predictions in %s\n", items.size(), arguments.out.c_str());
@@ -175,7 +199,7 @@ void predict_with(const PredictArguments& arguments) {
 }  // namespace
 
 int run_predict(int argc, char** argv) {
-  CLI::App app("Predicts images, pairs or folders: label PNG and overlay of each.", "predict");
+  CLI::App app("Predicts images, pairs, folders or rasters: label map and overlay of each.", "predict");
   PredictArguments arguments;
   add_config(app, arguments.config);
   add_device(app, arguments.config);
@@ -183,8 +207,21 @@ int run_predict(int argc, char** argv) {
                  "safetensors file or checkpoint folder; default: the run's best");
   app.add_option("--in", arguments.in, "image or folder, one a date")->required()->expected(1, 8);
   app.add_option("--out", arguments.out, "folder for the results")->required();
-  app.add_flag("--probabilities", arguments.probabilities,
-               "also write class probabilities [C, H, W] as safetensors");
+  app.add_flag("--probabilities", arguments.products.probabilities,
+               "also write class probabilities: [C, H, W] as safetensors, or by data.writer");
+  app.add_flag("--polygons", arguments.products.polygons,
+               "also write the areas of each class as GeoJSON: in pixels, or in the reference "
+               "system of the image if it has one");
+  app.add_option("--simplify", arguments.products.outlines.tolerance,
+                 "of polygons: pixels by which an outline may be off; default: 0, every corner")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--min-area", arguments.products.outlines.min_area,
+                 "of polygons: leave out areas and holes of fewer pixels")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--opacity", arguments.products.opacity, "of the classes in the overlay; 0.5")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_flag("!--no-overlay", arguments.products.overlay, "leave the overlays out");
+  add_serving(app, arguments.serving);
   return run_tool(app, argc, argv, [&] {
     predict_with(arguments);
     return kOk;

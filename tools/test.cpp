@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 struct TestArguments {
   ConfigArguments config;
+  ServingArguments serving;
   std::string weights, metrics_out, save;
 };
 
@@ -61,14 +62,15 @@ void test_with(const TestArguments& arguments) {
   }
   const std::string weights = find_weights(experiment, arguments.weights);
   engine::Evaluator evaluator(experiment, splits);
-  const auto model = trained_model(experiment, weights);
+  const inference::Predictor predictor =
+      make_predictor(experiment, weights, arguments.serving, arguments.config, registry);
   engine::Visitor visit;
   if (!arguments.save.empty()) {
     visit = [&](const std::string& set, const Batch& batch, const Outputs& outputs) {
       save_labels(arguments.save, experiment, set, batch, outputs);
     };
   }
-  const Scores scores = evaluator.run(*model, nullptr, visit);
+  const Scores scores = evaluator.run(predictor, nullptr, visit);
   std::fprintf(stderr, "%s on %s\n", weights.c_str(), has_test ? "data.test" : "data.val");
   std::printf("%s\n", evaluator.tables().c_str());
   if (!arguments.metrics_out.empty()) {
@@ -88,6 +90,7 @@ int run_test(int argc, char** argv) {
                  "safetensors file or checkpoint folder; default: the run's best");
   app.add_option("--metrics-out", arguments.metrics_out, "write the scores as JSON, name to number");
   app.add_option("--save", arguments.save, "write the predicted label maps into this folder");
+  add_serving(app, arguments.serving);
   return run_tool(app, argc, argv, [&] {
     test_with(arguments);
     return kOk;

@@ -28,4 +28,65 @@ std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std
   return model;
 }
 
+void add_serving(CLI::App& app, ServingArguments& arguments) {
+  app.add_flag("--tta", arguments.tta,
+               "merge the views of [evaluate.tta]; without that table: as it is and mirrored");
+  app.add_option("--ensemble", arguments.ensemble,
+                 "more models, whose results are averaged with the first one's; weights as for it")
+      ->type_name("CONFIG[:WEIGHTS],...")
+      ->delimiter(',')
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+namespace {
+
+// Two models can be averaged when they look at the same pictures and mean the same classes.
+void check_alike(const Experiment& first, const Experiment& other, const std::string& name) {
+  auto refuse = [&](const std::string& key, const std::string& what) {
+    throw UserError("--ensemble " + name + ": " + key + ": " + what);
+  };
+  auto count = [](std::int64_t n) { return std::to_string(n); };
+  const auto dates = [](const Experiment& one) { return one.model.ask(&Segmentor::Statics::dates); };
+  if (dates(first) != dates(other)) {
+    refuse("model", "takes " + count(dates(other)) + " images a sample, the first model " +
+                        count(dates(first)));
+  }
+  if (first.data.channels != other.data.channels) {
+    refuse("data.channels", "is " + count(other.data.channels) + ", the first model's is " +
+                                count(first.data.channels));
+  }
+  for (const LabelSpec& label : first.labels.all()) {
+    const LabelSpec* twin = other.labels.find(label.name);
+    if (twin == nullptr) refuse("data.labels." + label.name, "is missing, the first model has it");
+    if (twin->classes != label.classes) {
+      refuse("data.labels." + label.name + ".classes", "are not those of the first model");
+    }
+  }
+}
+
+}  // namespace
+
+inference::Predictor make_predictor(const Experiment& experiment, const std::string& weights,
+                                    const ServingArguments& serving,
+                                    const ConfigArguments& arguments, Registry& registry) {
+  std::vector<inference::Member> members;
+  auto add = [&](const Experiment& one, const std::string& file) {
+    members.push_back(engine::member_of(one, trained_model(one, file)));
+    members.back().tta.enabled = members.back().tta.enabled || serving.tta;
+  };
+  add(experiment, weights);
+  std::vector<std::string> overrides;
+  if (!arguments.device.empty()) overrides.push_back("runtime.device=" + arguments.device);
+  for (const std::string& text : serving.ensemble) {
+    const std::size_t colon = text.rfind(':');
+    const std::string config = text.substr(0, colon);
+    const Experiment other = load_experiment(config, overrides, registry);
+    check_alike(experiment, other, config);
+    add(other, find_weights(other, colon == std::string::npos ? "" : text.substr(colon + 1)));
+  }
+  return {std::move(members), experiment.labels};
+}
+
 }  // namespace strata::tools

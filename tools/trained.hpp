@@ -5,7 +5,9 @@
 #include <string>
 
 #include "framework/engine/experiment.hpp"
+#include "framework/inference/predictor.hpp"
 #include "framework/inference/serving.hpp"
+#include "tools/common.hpp"
 
 namespace strata::tools {
 
@@ -15,5 +17,18 @@ std::string find_weights(const Experiment& experiment, const std::string& given)
 
 /// The model with these weights, loaded strictly, in eval mode on runtime.device.
 std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std::string& weights);
+
+/// --tta and --ensemble of the commands that serve models.
+struct ServingArguments {
+  bool tta = false;
+  std::vector<std::string> ensemble;  // "CONFIG:WEIGHTS" or "CONFIG"
+};
+void add_serving(CLI::App& app, ServingArguments& arguments);
+
+/// The config's model as it is to be served, and with it those of --ensemble. Throws UserError when
+/// one of them takes other images or predicts other classes.
+inference::Predictor make_predictor(const Experiment& experiment, const std::string& weights,
+                                    const ServingArguments& serving,
+                                    const ConfigArguments& arguments, Registry& registry);
 
 }  // namespace strata::tools

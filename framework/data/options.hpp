@@ -6,6 +6,7 @@
 
 #include "framework/data/dataset.hpp"
 #include "framework/data/transform.hpp"
+#include "framework/io/raster.hpp"
 
 namespace strata {
 
@@ -38,6 +39,8 @@ struct SplitSets {
 struct DataOptions {
   config::Named<LabelSpec> labels;
   std::int64_t channels = 3;
+  Slot<Reader> reader;
+  Slot<Writer> writer;
   std::optional<SplitOptions> train;
   SplitSets val, test;
   static auto fields();
@@ -86,6 +89,10 @@ inline auto DataOptions::fields() {
   return std::tuple{
       field("labels", &DataOptions::labels, "targets: [data.labels.NAME] with classes").required(),
       field("channels", &DataOptions::channels, "channels of an image").at_least(1),
+      field("reader", &DataOptions::reader,
+            "how predict opens images; left out: ImageReader, whole pictures"),
+      field("writer", &DataOptions::writer,
+            "how predict writes label maps and probabilities; left out: PNG, and safetensors"),
       field("train", &DataOptions::train, "training samples"),
       field("val", &DataOptions::val, "validation samples; several sets as [data.val.NAME]"),
       field("test", &DataOptions::test, "test samples; several sets as [data.test.NAME]")};

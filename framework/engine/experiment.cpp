@@ -42,6 +42,20 @@ void check_dates(const Slot<Dataset>& dataset, std::int64_t dates, std::vector<P
                   " a sample, the model takes " + std::to_string(dates)));
 }
 
+/// Options that say themselves whether their values go together.
+template <class Body>
+void check_options(const Experiment& experiment, const std::string& path,
+                   std::vector<Problem>& problems, const Body& body) {
+  try {
+    body();
+  } catch (const OptionError& error) {
+    const std::string key = path + "." + error.key();
+    const config::Value* at = experiment.document.root.at(key);
+    if (at == nullptr) at = experiment.document.root.at(path);
+    problems.push_back({at == nullptr ? Origin{} : at->origin, key, error.what()});
+  }
+}
+
 /// What binding alone cannot see: labels, shapes through the model, images a sample.
 void check(Experiment& experiment, std::vector<Problem>& problems) {
   try {
@@ -59,6 +73,10 @@ void check(Experiment& experiment, std::vector<Problem>& problems) {
     problems.insert(problems.end(), error.problems().begin(), error.problems().end());
   }
   const std::int64_t dates = experiment.model.ask(&Segmentor::Statics::dates);
+  check_options(experiment, "evaluate.inference", problems,
+                [&] { experiment.evaluate.inference.check(); });
+  check_options(experiment, "evaluate.tta", problems,
+                [&] { experiment.evaluate.tta.check(dates); });
   if (experiment.data.train) check_dates(experiment.data.train->dataset, dates, problems);
   for (const auto* splits : {&experiment.data.val, &experiment.data.test}) {
     for (const auto& [name, split] : splits->sets) check_dates(split.dataset, dates, problems);

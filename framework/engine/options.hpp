@@ -6,6 +6,7 @@
 #include <string>
 
 #include "framework/config/schema.hpp"
+#include "framework/inference/options.hpp"
 #include "framework/metrics/metric.hpp"
 #include "registry/registry.hpp"
 
@@ -74,6 +75,8 @@ struct EvaluateOptions {
   config::Named<Slot<Metric>> metrics;
   std::string best;
   std::string best_rule = "auto";
+  InferenceOptions inference;
+  TtaOptions tta;
 
   static auto fields() {
     using config::field;
@@ -91,7 +94,10 @@ struct EvaluateOptions {
               "left out: the first one that the metrics give"),
         field("best_rule", &EvaluateOptions::best_rule,
               "whether more is better; auto: yes, unless the name has \"loss\" or \"error\"")
-            .one_of({"auto", "max", "min"})};
+            .one_of({"auto", "max", "min"}),
+        field("inference", &EvaluateOptions::inference,
+              "pictures whole or in windows: in validation, test and predict"),
+        field("tta", &EvaluateOptions::tta, "views of each picture that --tta merges")};
   }
 };
 

@@ -112,6 +112,22 @@ std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOpt
                      build_transforms(experiment, split), experiment, split, training);
 }
 
+std::shared_ptr<Reader> make_reader(const Experiment& experiment, const Registry& registry) {
+  Slot<Reader> slot = experiment.data.reader;
+  if (!slot) {
+    slot.type = registry.find(Reader::kind, "ImageReader");
+    slot.options = slot.type->schema->make();
+  }
+  return slot.build({experiment.data.channels});
+}
+
+inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model) {
+  return {std::move(model),
+          experiment.evaluate.inference,
+          experiment.evaluate.tta,
+          {device_of(experiment), wants_channels_last(experiment)}};
+}
+
 struct Evaluator::Set {
   std::string name;
   const SplitOptions* split;
@@ -137,7 +153,8 @@ Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits)
   }
 }
 
-Scores Evaluator::run(Model& model, const std::function<bool()>& cancelled, const Visitor& visit) {
+Scores Evaluator::run(const inference::Predictor& predictor, const std::function<bool()>& cancelled,
+                      const Visitor& visit) {
   const at::NoGradGuard no_grad;  // not inference mode: see Runner's validation
   Scores scores;
   for (const auto& set : sets_) {
@@ -148,7 +165,7 @@ Scores Evaluator::run(Model& model, const std::function<bool()>& cancelled, cons
       if (cancelled && cancelled()) return scores;
       const Batch moved =
           inference::to_device(*batch, device_of(experiment_), wants_channels_last(experiment_));
-      const Outputs outputs = model.predict(moved);
+      const Outputs outputs = predictor.predict(moved);
       for (const auto& metric : set->metrics) metric->update(outputs, moved);
       if (visit) visit(set->name, moved, outputs);
     }
@@ -253,8 +270,10 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
                   /*training=*/true),
       split.batch_size);
   if (evaluator) {
-    parts.validate = [evaluator, model = parts.model](const std::function<bool()>& cancelled) {
-      return evaluator->run(*model, cancelled);
+    auto predictor = std::make_shared<inference::Predictor>(
+        std::vector{member_of(experiment, parts.model)}, experiment.labels);
+    parts.validate = [evaluator, predictor](const std::function<bool()>& cancelled) {
+      return evaluator->run(*predictor, cancelled);
     };
   }
   for (const auto& [name, slot] : experiment.hooks) {

@@ -9,6 +9,7 @@
 #include "framework/data/loader.hpp"
 #include "framework/engine/experiment.hpp"
 #include "framework/engine/runner.hpp"
+#include "framework/inference/predictor.hpp"
 
 namespace strata::engine {
 
@@ -23,6 +24,13 @@ STRATA_API bool wants_channels_last(const Experiment& experiment);
 STRATA_API std::unique_ptr<Loader> make_loader(const Experiment& experiment,
                                                const SplitOptions& split, bool training);
 
+/// data.reader, or without it ImageReader.
+STRATA_API std::shared_ptr<Reader> make_reader(const Experiment& experiment,
+                                               const Registry& registry);
+
+/// `model` (on the experiment's device) served as [evaluate.inference] and [evaluate.tta] say.
+STRATA_API inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model);
+
 /// Called with every evaluated batch.
 using Visitor = std::function<void(const std::string& set, const Batch&, const Outputs&)>;
 
@@ -32,10 +40,10 @@ class STRATA_API Evaluator {
   Evaluator(const Experiment& experiment, const SplitSets& splits);
   ~Evaluator();
 
-  /// Scores of `model` (in eval mode, on the experiment's device), names prefixed with "<set>." of
+  /// Scores of what `predictor` predicts (its models in eval mode), names prefixed with "<set>." of
   /// named sets. Stops early, with what it has, once `cancelled` says so.
-  Scores run(Model& model, const std::function<bool()>& cancelled = nullptr,
-             const Visitor& visit = nullptr);
+  Scores run(const inference::Predictor& predictor,
+             const std::function<bool()>& cancelled = nullptr, const Visitor& visit = nullptr);
   /// The metrics' tables of the last run.
   std::string tables() const;
 

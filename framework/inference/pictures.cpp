@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 
 namespace strata::inference {
@@ -22,6 +23,22 @@ at::Tensor lookup_table(const LabelSpec& label) {
 }
 
 }  // namespace
+
+at::Tensor displayable(const at::Tensor& image) {
+  at::Tensor picture = image.size(2) >= 3 ? image.narrow(2, 0, 3) : image.narrow(2, 0, 1);
+  if (picture.scalar_type() != at::kByte) {
+    const at::Tensor sorted =
+        std::get<0>(at::nan_to_num(picture.to(at::kFloat), 0, 0, 0).flatten().sort());
+    const std::int64_t last = sorted.numel() - 1;
+    const double low = sorted[last * 2 / 100].item<double>();
+    const double high = sorted[last - last * 2 / 100].item<double>();
+    picture = ((picture.to(at::kFloat) - low) * (255 / std::max(high - low, 1e-12)))
+                  .nan_to_num(0, 255, 0)
+                  .clamp(0, 255)
+                  .to(at::kByte);
+  }
+  return picture.expand({-1, -1, 3}).contiguous();
+}
 
 at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label) {
   return lookup_table(label)

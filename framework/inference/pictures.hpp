@@ -8,6 +8,10 @@
 
 namespace strata::inference {
 
+/// Pixels [H, W, C] of any kind as something to look at: three channels as they are, else the first
+/// three or the first as grey; float values stretched so that two of a hundred are cut at each end.
+STRATA_API at::Tensor displayable(const at::Tensor& image);
+
 /// Classes [H, W] (int64 or uint8) in the colours of the label's palette; ignored pixels are grey.
 STRATA_API at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label);
 

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <array>
+#include "framework/inference/merge.hpp"
 
 namespace strata::inference {
 
@@ -38,17 +38,8 @@ Outputs restore(const Outputs& outputs, const Batch& batch, std::int64_t n) {
     at::Tensor maps = output.data.narrow(0, n, 1);
     const std::int64_t vertical = is_label ? 1 : 2;
     maps = maps.narrow(vertical, 0, meta.height).narrow(vertical + 1, 0, meta.width);
-    const std::int64_t height = meta.original_height, width = meta.original_width;
-    if (height != meta.height || width != meta.width) {
-      const std::array<std::int64_t, 2> size{height, width};
-      if (is_label) {
-        // uint8 has a nearest kernel, int64 has none.
-        maps = at::upsample_nearest2d(maps.unsqueeze(1).to(at::kByte), size).squeeze(1).to(at::kLong);
-      } else {
-        maps = at::upsample_bilinear2d(maps, size, /*align_corners=*/false);
-      }
-    }
     one.data = maps;
+    one = resized(std::move(one), meta.original_height, meta.original_width);
     restored.emplace_back(name, std::move(one));
   }
   return restored;

@@ -40,8 +40,8 @@ struct Batch {
 };
 
 /// One named result of predict. `kind` says how windows, flips, scales and ensembles merge it:
-/// logits are turned to probabilities (by `activation`) and averaged, probabilities and values are
-/// averaged, labels are voted.
+/// windows average logits, views and ensembles turn them to probabilities (by `activation`) first;
+/// probabilities and values are averaged, labels are voted.
 struct Output {
   enum class Kind { logits, probability, value, label };
   enum class Activation { softmax, sigmoid };

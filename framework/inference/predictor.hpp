@@ -1,0 +1,50 @@
+// Models as they are served: in windows, in views, several together.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "framework/inference/merge.hpp"
+#include "framework/inference/options.hpp"
+#include "framework/inference/slide.hpp"
+#include "framework/model/model.hpp"
+
+namespace strata::inference {
+
+/// Where and how a model wants its batches.
+struct Placement {
+  c10::Device device = c10::kCPU;
+  bool channels_last = false;
+};
+
+/// A model with the inference settings of its config; `tta.enabled` decides whether views count.
+struct Member {
+  std::shared_ptr<Model> model;  // in eval mode, on its device
+  InferenceOptions inference;
+  TtaOptions tta;
+  Placement placement;
+};
+
+/// One model, or an ensemble whose results are averaged (labels: by vote). All members take the
+/// same dates and predict the same labels.
+class STRATA_API Predictor {
+ public:
+  Predictor(std::vector<Member> members, LabelSpecs labels);
+
+  /// Results at the batch's own size; beyond the valid area of a sample they mean nothing.
+  Outputs predict(const Batch& batch) const;
+
+  /// A picture that need not be in memory, in windows of the first member's settings. Views are
+  /// those of each window. Rows come out from the top down.
+  void predict(std::int64_t height, std::int64_t width, const WindowSource& read,
+               const StripSink& write) const;
+
+ private:
+  Outputs of_member(const Member& member, const Batch& batch) const;
+  Outputs of_samples(const Member& member, const Batch& batch) const;
+
+  std::vector<Member> members_;
+  LabelSpecs labels_;
+};
+
+}  // namespace strata::inference
