@@ -62,8 +62,12 @@ auto located(const Experiment& experiment, const std::string& path, const Body& 
   try {
     return body();
   } catch (const OptionError& error) {
-    const std::string key = error.key().empty() ? path : path + "." + error.key();
+    std::string key = error.key().empty() ? path : path + "." + error.key();
     const config::Value* at = experiment.document.root.at(key);
+    if (at == nullptr && (error.key() == "0" || error.key().starts_with("0."))) {
+      key = path + error.key().substr(1);  // a lone element stands for an array of one
+      at = experiment.document.root.at(key);
+    }
     if (at == nullptr) at = experiment.document.root.at(path);
     throw ConfigError({{at == nullptr ? Origin{} : at->origin, key, error.what()}});
   }
