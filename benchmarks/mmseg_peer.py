@@ -27,9 +27,14 @@ def status_mib(key):
     return None
 
 
-def stub_mmcv_ops():
+def allow_mmcv_lite():
     """mmcv-lite has no compiled operators; mmseg imports their names and calls none of them here."""
     import torch
+    try:
+        import mmcv.ops  # noqa: F401
+        return
+    except ImportError:
+        pass
     stub = types.ModuleType("mmcv.ops")
     stub.__path__ = []
 
@@ -57,10 +62,7 @@ def main():
     torch.set_num_threads(a.threads)
     load = torch.load
     torch.load = lambda *args, **kw: load(*args, **{**kw, "weights_only": False})
-    try:
-        import mmcv.ops  # noqa: F401
-    except ImportError:
-        stub_mmcv_ops()
+    allow_mmcv_lite()
     import mmengine.hooks
     from mmengine.config import Config
     from mmengine.runner import Runner

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Steps on one fixed batch: Strata, plain PyTorch and tuned PyTorch in turns.
 
-  cmake --build build --target bench_step
-  step.py --peer-python VENV/bin/python [--passes 5 --steps 10]
+  step.py --peer-python VENV/bin/python [--models hrnet-w18_fcn ...] [--passes 5 --steps 10]
 
-HRNet-W18 + FCN, 4 x 3 x 256 x 256. train: forward, loss, backward, AdamW. infer: logits at the size
-of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
+4 x 3 x 256 x 256. train: forward, loss, backward, AdamW. infer: logits at the size of the input.
+plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
 """
 import argparse
 import json
@@ -13,36 +12,84 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from measure import OtherLoad, interval, machine, table, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
-CONFIG = "configs/hrnet/fcn_hrnet-w18_camvid.toml"
+ADAMW = 'optimizer={_delete_=true, type="AdamW", lr=1e-3, weight_decay=0.01}'
+MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under the same names
+    "hrnet-w18_fcn": ("HRNet-W18 + FCN", "configs/hrnet/fcn_hrnet-w18_camvid.toml", [ADAMW]),
+    "r50_upernet": ("ResNet-50 + UPer", "configs/upernet/upernet_r50_camvid.toml", [ADAMW]),
+    "effb0_fpn": ("EfficientNet-B0 + FPN", "configs/fpn/fpn_r50_camvid.toml",
+                  [ADAMW, 'model.backbone={type="EfficientNet", variant="b0"}']),
+}
 SIDES = ("strata", "plain", "tuned")
 AIMS = {"train": {"plain": 0.87, "tuned": 1.0}, "infer": {"plain": 0.75, "tuned": 0.9}}
 
 
-def run_side(side, mode, a):
-    common = ["--mode", mode, "--steps", str(a.steps), "--warmup", str(a.warmup)]
-    if side == "strata":
-        command = [a.strata, CONFIG, *common, "--set", f"runtime.threads={a.threads}"]
-    else:
-        command = [a.peer_python, os.path.join(HERE, "step_peer.py"), *common,
-                   "--threads", str(a.threads)] + ["--tuned"] * (side == "tuned")
+def finish(command):
     done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode != 0 or not lines:
+    if done.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def run_strata(model, mode, a):
+    _, config, overrides = MODELS[model]
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "benchmark.json")
+        command = [a.strata, config, "--mode", mode, "--batch", "4", "--size", "256", "256",
+                   "--steps", str(a.steps), "--warmup", str(a.warmup), "--json", out]
+        for override in [*overrides, f"runtime.threads={a.threads}"]:
+            command += ["--set", override]
+        finish(command)
+        with open(out) as f:
+            result = json.load(f)
+    return {"seconds": result[mode]["seconds"], "peak_mib": result[mode]["peak_mib"],
+            "parameters": result["parameters"]}
+
+
+def run_peer(model, mode, tuned, a):
+    out = finish([a.peer_python, os.path.join(HERE, "step_peer.py"), "--model", model,
+                  "--mode", mode, "--steps", str(a.steps), "--warmup", str(a.warmup),
+                  "--threads", str(a.threads)] + ["--tuned"] * tuned)
+    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
     return json.loads(lines[-1][len("RESULT "):])
+
+
+def run_side(side, model, mode, a):
+    return run_strata(model, mode, a) if side == "strata" else run_peer(model, mode,
+                                                                        side == "tuned", a)
+
+
+def summarise(runs, a):
+    rows, summary = [], {}
+    for model, title in ((name, MODELS[name][0]) for name in a.models):
+        for mode in a.modes:
+            of = runs[model][mode]
+            medians = {s: [statistics.median(r["seconds"]) for r in of[s]] for s in SIDES}
+            for side in ("plain", "tuned"):
+                pairs = zip(medians["strata"], medians[side])
+                ratio, low, high = interval([x / y for x, y in pairs])
+                peak = [statistics.median(r["peak_mib"] for r in of[s]) for s in ("strata", side)]
+                summary[f"{model}/{mode}/{side}"] = {"ratio": ratio, "low": low, "high": high,
+                                                     "peak_mib": peak}
+                rows.append([title, mode, side, f"{1e3 * statistics.median(medians['strata']):.0f}",
+                             f"{1e3 * statistics.median(medians[side]):.0f}",
+                             f"**{ratio:.2f}** ({low:.2f}-{high:.2f})", f"≤ {AIMS[mode][side]}",
+                             f"{peak[0]:.0f}", f"{peak[1]:.0f}"])
+    return rows, summary
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--peer-python", required=True, help="Python that has torch and timm")
-    p.add_argument("--strata", default=os.path.join(ROOT, "build/benchmarks/bench_step"))
+    p.add_argument("--peer-python", required=True, help="Python that has torch, timm and mmseg")
+    p.add_argument("--strata", default=os.path.join(ROOT, "build/tools/benchmark"))
+    p.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     p.add_argument("--modes", nargs="+", choices=["train", "infer"], default=["train", "infer"])
     p.add_argument("--passes", type=int, default=5)
     p.add_argument("--steps", type=int, default=10)
@@ -52,33 +99,28 @@ def main():
     p.add_argument("--name", default="step")
     a = p.parse_args()
     load = OtherLoad()
-    runs = {mode: {side: [] for side in SIDES} for mode in a.modes}
+    runs = {model: {mode: {side: [] for side in SIDES} for mode in a.modes} for model in a.models}
     for i in range(a.passes):
-        for mode in a.modes:
-            for side in SIDES:
-                one = run_side(side, mode, a)
-                runs[mode][side].append(one)
-                print(f"pass {i + 1}/{a.passes} {mode} {side}: "
-                      f"{statistics.median(one['seconds']):.3f} s", file=sys.stderr, flush=True)
-    rows, summary = [], {}
-    for mode in a.modes:
-        medians = {side: [statistics.median(r["seconds"]) for r in runs[mode][side]]
-                   for side in SIDES}
-        for side in ("plain", "tuned"):
-            ratio, low, high = interval([x / y for x, y in zip(medians["strata"], medians[side])])
-            summary[f"{mode}/{side}"] = {"ratio": ratio, "low": low, "high": high}
-            rows.append([mode, side, f"{1e3 * statistics.median(medians['strata']):.0f}",
-                         f"{1e3 * statistics.median(medians[side]):.0f}",
-                         f"**{ratio:.2f}** ({low:.2f}-{high:.2f})", f"≤ {AIMS[mode][side]}"])
-    peer, m = runs[a.modes[0]]["plain"][0], machine()
-    parameters = {side: runs[a.modes[0]][side][0]["parameters"] for side in SIDES}
-    text = (f"# HRNet-W18 + FCN on one fixed batch of 4 × 256 × 256\n\n{m['cpu']}, {m['cores']} cores "
+        for model in a.models:
+            for mode in a.modes:
+                for side in SIDES:
+                    one = run_side(side, model, mode, a)
+                    runs[model][mode][side].append(one)
+                    print(f"pass {i + 1}/{a.passes} {model} {mode} {side}: "
+                          f"{statistics.median(one['seconds']):.3f} s", file=sys.stderr, flush=True)
+    rows, summary = summarise(runs, a)
+    m, of = machine(), {model: runs[model][a.modes[0]] for model in a.models}
+    peer = of[a.models[0]]["plain"][0]
+    counts = "; ".join(f"{MODELS[name][0]} {of[name]['strata'][0]['parameters']} and "
+                       f"{of[name]['plain'][0]['parameters']}" for name in a.models)
+    text = (f"# Steps on one fixed batch of 4 × 256 × 256\n\n{m['cpu']}, {m['cores']} cores "
             f"({', '.join(m['instructions'])}), {m['memory_gib']} GiB, {m['system']}; {a.threads} "
             f"compute threads; peer: torch {peer['torch']}, timm {peer['timm']}; other load "
             f"{load.cores()} cores; {time.strftime('%Y-%m-%d')}\n\n"
-            + table(["", "peer", "Strata, ms", "peer, ms", "ratio (95 %)", "aim"], rows)
-            + f"\n\n{a.passes} passes of {a.steps} steps after {a.warmup}; parameters: Strata "
-              f"{parameters['strata']}, peer {parameters['plain']}.\n")
+            + table(["", "", "peer", "Strata, ms", "peer, ms", "ratio (95 %)", "aim",
+                     "Strata, peak MiB", "peer"], rows)
+            + f"\n\n{a.passes} passes of {a.steps} steps after {a.warmup}. Parameters, Strata and "
+              f"peer: {counts}.\n")
     write(a.out, a.name, {"machine": m, "runs": runs, "summary": summary,
                           "other_load_cores": load.cores()}, text)
     print(text)

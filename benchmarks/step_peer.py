@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The peer of bench_step: HRNet-W18 (timm) + FCN in PyTorch eager, plain or tuned.
+"""The peers of step.py in PyTorch eager, plain or tuned; one line RESULT {json}.
 
-  step_peer.py --mode train|infer [--tuned] [--steps 10]
+  step_peer.py --model hrnet-w18_fcn --mode train|infer [--tuned] [--steps 10]
 
-plain: NCHW, AdamW as it comes. tuned: channels-last, fused AdamW. Prints one line RESULT {json}.
+plain: NCHW, AdamW as it comes. tuned: channels-last, fused AdamW. Backbones are timm's where timm
+has the same, the rest is mmseg's.
 """
 import argparse
 import json
@@ -15,26 +16,74 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from mmseg_peer import allow_mmcv_lite
+
+CLASSES = 11
+BN = dict(type="BN", requires_grad=True)
+
+
+def upsample(x, size):
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
 
 class HRNetFCN(nn.Module):
-    def __init__(self, classes=11):
+    def __init__(self):
         super().__init__()
         # feature_location="": the branches themselves, without the blocks of ImageNet's classifier
         self.backbone = timm.create_model("hrnet_w18", pretrained=False, features_only=True,
                                           feature_location="", out_indices=(1, 2, 3, 4))
         c = sum(self.backbone.feature_info.channels())
         self.head = nn.Sequential(nn.Conv2d(c, c, 1, bias=False), nn.BatchNorm2d(c),
-                                  nn.ReLU(inplace=True), nn.Conv2d(c, classes, 1))
+                                  nn.ReLU(inplace=True), nn.Conv2d(c, CLASSES, 1))
 
     def forward(self, x):
         f = self.backbone(x)
-        f = [f[0]] + [F.interpolate(t, size=f[0].shape[2:], mode="bilinear") for t in f[1:]]
-        return F.interpolate(self.head(torch.cat(f, 1)), size=x.shape[2:], mode="bilinear")
+        f = [f[0]] + [upsample(t, f[0].shape[2:]) for t in f[1:]]
+        return [upsample(self.head(torch.cat(f, 1)), x.shape[2:])]
+
+
+class ResNetUPer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        allow_mmcv_lite()
+        from mmseg.models import FCNHead, ResNetV1c, UPerHead
+        self.backbone = ResNetV1c(depth=50, norm_cfg=BN)
+        common = dict(num_classes=CLASSES, norm_cfg=BN, dropout_ratio=0.1, align_corners=False)
+        self.head = UPerHead(in_channels=[256, 512, 1024, 2048], in_index=[0, 1, 2, 3],
+                             pool_scales=(1, 2, 3, 6), channels=512, **common)
+        self.auxiliary = FCNHead(in_channels=1024, in_index=2, channels=256, num_convs=1,
+                                 concat_input=False, **common)
+
+    def forward(self, x):
+        f = self.backbone(x)
+        heads = [self.head, self.auxiliary] if self.training else [self.head]
+        return [upsample(head(f), x.shape[2:]) for head in heads]
+
+
+class EfficientNetFPN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        allow_mmcv_lite()
+        from mmseg.models import FPN, FPNHead
+        self.backbone = timm.create_model("efficientnet_b0", pretrained=False, features_only=True,
+                                          out_indices=(1, 2, 3, 4))
+        self.neck = FPN(self.backbone.feature_info.channels(), 256, 4)
+        self.head = FPNHead(feature_strides=[4, 8, 16, 32], in_channels=[256] * 4,
+                            in_index=[0, 1, 2, 3], channels=128, num_classes=CLASSES, norm_cfg=BN,
+                            dropout_ratio=0.1, align_corners=False)
+
+    def forward(self, x):
+        return [upsample(self.head(self.neck(self.backbone(x))), x.shape[2:])]
+
+
+MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_fpn": EfficientNetFPN}
+LOSS_WEIGHTS = (1.0, 0.4)  # of the head and of the auxiliary one
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", choices=list(MODELS), required=True)
     p.add_argument("--mode", choices=["train", "infer"], required=True)
     p.add_argument("--tuned", action="store_true")
     p.add_argument("--steps", type=int, default=10)
@@ -46,15 +95,15 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if a.tuned else torch.contiguous_format
-    model = HRNetFCN().to(memory_format=layout)
+    model = MODELS[a.model]().to(memory_format=layout)
     x = torch.randn(a.batch, 3, a.size, a.size).to(memory_format=layout)
-    y = torch.randint(0, 11, (a.batch, a.size, a.size))
+    y = torch.randint(0, CLASSES, (a.batch, a.size, a.size))
     model.train(a.mode == "train")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01, fused=a.tuned)
 
     def train():
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x), y).backward()
+        sum(w * F.cross_entropy(out, y) for w, out in zip(LOSS_WEIGHTS, model(x))).backward()
         optimizer.step()
 
     def infer():

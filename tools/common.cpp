@@ -9,7 +9,11 @@ namespace strata::tools {
 
 void add_config(CLI::App& app, ConfigArguments& arguments) {
   app.add_option("config", arguments.config, "TOML config")->required()->type_name("CONFIG");
-  app.add_option("--set", arguments.overrides,
+  add_overrides(app, arguments.overrides);
+}
+
+void add_overrides(CLI::App& app, std::vector<std::string>& overrides) {
+  app.add_option("--set", overrides,
                  "override a key: --set model.backbone.depth=50 (a TOML value; bare words are strings)")
       ->type_name("KEY=VALUE")
       ->take_all()

@@ -17,6 +17,8 @@ struct ConfigArguments {
   std::string device;                  // "": what the config says
 };
 void add_config(CLI::App& app, ConfigArguments& arguments);
+/// --set KEY=VALUE, any number of times.
+void add_overrides(CLI::App& app, std::vector<std::string>& overrides);
 /// --plugin FILE, any number of times.
 void add_plugins(CLI::App& app, std::vector<std::string>& plugins);
 void add_device(CLI::App& app, ConfigArguments& arguments);

@@ -46,11 +46,7 @@ int run_validate(int argc, char** argv) {
   std::vector<std::string> configs, overrides;
   bool data = false;
   app.add_option("config", configs, "TOML configs")->required()->type_name("CONFIG");
-  app.add_option("--set", overrides, "override a key")
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_overrides(app, overrides);
   app.add_flag("--data", data, "also read every sample: files, sizes, label values");
   return run_tool(app, argc, argv, [&] {
     int status = kOk;
