@@ -25,12 +25,7 @@ Built build(const std::string& options, std::int64_t channels = 3) {
 }
 
 std::string error_of(const std::string& options) {
-  try {
-    build(options);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
+  return tests::message_of([&] { build(options); });
 }
 
 std::int64_t parameters(const torch::nn::Module& module) {

@@ -10,25 +10,6 @@
 namespace strata::tests {
 namespace {
 
-FeatureSpec levels_of(const std::vector<std::int64_t>& channels, std::int64_t dates = 1) {
-  FeatureSpec spec;
-  spec.dates = dates;
-  for (std::size_t i = 0; i < channels.size(); ++i) {
-    spec.levels.push_back({std::to_string(i), channels[i], std::int64_t{4} << i});
-  }
-  return spec;
-}
-
-LabelSpec label_of(const std::string& name, std::int64_t classes, const std::string& role,
-                   std::int64_t date = 0) {
-  LabelSpec label;
-  for (std::int64_t i = 0; i < classes; ++i) label.classes.push_back("c" + std::to_string(i));
-  label.role = role;
-  label.date = date;
-  label.name = name;
-  return label;
-}
-
 LabelSpecs labels_of(const std::vector<LabelSpec>& labels) {
   config::Named<LabelSpec> named;
   for (const LabelSpec& label : labels) named.emplace_back(label.name, label);
@@ -42,12 +23,7 @@ Slot<Head> head_slot(const std::string& table) {
 }
 
 std::string error_of(const std::string& table, const Head::Context& context) {
-  try {
-    head_slot(table).ask(&Head::Statics::check, context);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
+  return message_of([&] { head_slot(table).ask(&Head::Statics::check, context); });
 }
 
 Batch batch_of(const std::map<std::string, at::Tensor>& maps, const LabelSpecs& labels) {

@@ -15,10 +15,8 @@
 namespace strata::tests {
 namespace {
 
-LabelSpec label_of(std::int64_t classes, std::int64_t ignore_index = 255) {
-  LabelSpec label;
-  label.name = "land";
-  for (std::int64_t i = 0; i < classes; ++i) label.classes.push_back("c" + std::to_string(i));
+LabelSpec land(std::int64_t classes, std::int64_t ignore_index = 255) {
+  LabelSpec label = label_of("land", classes);
   label.ignore_index = ignore_index;
   return label;
 }
@@ -29,12 +27,7 @@ std::shared_ptr<Loss> make_loss(const std::string& table, const LabelSpec& label
 }
 
 std::string error_of(const std::string& table, const LabelSpec& label, std::int64_t channels) {
-  try {
-    make_loss(table, label, channels);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
+  return message_of([&] { make_loss(table, label, channels); });
 }
 
 double value(Loss& loss, const at::Tensor& logits, const at::Tensor& target,
@@ -53,14 +46,14 @@ const at::Tensor kLogits = at::tensor({1.0, 1.0, 1.0, 3.0,  //
 const at::Tensor kTarget = at::tensor({2, 0, 1, 255}, at::kLong).view({1, 1, 4});
 
 TEST(CrossEntropyLoss, IsTheMeanOverValidPixels) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", land(3), 3);
   const double sum = -std::log(5.0 / 8) - std::log(1.0 / 4) - std::log(3.0 / 8);
   EXPECT_NEAR(value(*loss, kLogits, kTarget), sum / 3, 1e-15);
   EXPECT_EQ(loss->term(), "ce");
 }
 
 TEST(CrossEntropyLoss, CanCountIgnoredPixelsAsMmsegDoes) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\", average = \"all\"}", label_of(3), 3);
+  auto loss = make_loss("{type = \"CrossEntropyLoss\", average = \"all\"}", land(3), 3);
   const double sum = -std::log(5.0 / 8) - std::log(1.0 / 4) - std::log(3.0 / 8);
   EXPECT_NEAR(value(*loss, kLogits, kTarget), sum / 4, 1e-15);
 }
@@ -68,23 +61,23 @@ TEST(CrossEntropyLoss, CanCountIgnoredPixelsAsMmsegDoes) {
 TEST(CrossEntropyLoss, DividesByTheSumOfClassWeights) {
   const double sum = -3 * std::log(5.0 / 8) - std::log(1.0 / 4) - 2 * std::log(3.0 / 8);
   auto valid =
-      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", label_of(3), 3);
+      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", land(3), 3);
   EXPECT_NEAR(value(*valid, kLogits, kTarget), sum / 6, 1e-15);
   auto all =
       make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0], average = \"all\"}",
-                label_of(3), 3);
+                land(3), 3);
   EXPECT_NEAR(value(*all, kLogits, kTarget), sum / 7, 1e-15);
 }
 
 TEST(CrossEntropyLoss, PixelWeightsLeaveTheDivisorAlone) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", land(3), 3);
   const at::Tensor weight = at::tensor({2.0, 0.0, 1.0, 9.0}, at::kDouble).view({1, 1, 4});
   const double sum = -2 * std::log(5.0 / 8) - std::log(3.0 / 8);
   EXPECT_NEAR(value(*loss, kLogits, kTarget, weight), sum / 3, 1e-15);
 }
 
 TEST(CrossEntropyLoss, SmoothingSpreadsTheTarget) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\", label_smoothing = 0.3}", label_of(3), 3);
+  auto loss = make_loss("{type = \"CrossEntropyLoss\", label_smoothing = 0.3}", land(3), 3);
   const at::Tensor target = at::tensor({2, 255, 255, 255}, at::kLong).view({1, 1, 4});
   const double want = -0.8 * std::log(5.0 / 8) - 0.1 * std::log(1.0 / 8) - 0.1 * std::log(1.0 / 4);
   EXPECT_NEAR(value(*loss, kLogits, target), want, 1e-15);
@@ -92,7 +85,7 @@ TEST(CrossEntropyLoss, SmoothingSpreadsTheTarget) {
 
 TEST(CrossEntropyLoss, IgnoresWhateverValueTheLabelSays) {
   auto loss =
-      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", label_of(3, 0), 3);
+      make_loss("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0, 3.0]}", land(3, 0), 3);
   const at::Tensor target = at::tensor({2, 0, 1, 0}, at::kLong).view({1, 1, 4});
   const double sum = -3 * std::log(5.0 / 8) - 2 * std::log(3.0 / 8);
   EXPECT_NEAR(value(*loss, kLogits, target), sum / 5, 1e-15);
@@ -102,11 +95,11 @@ TEST(BinaryCrossEntropyLoss, OneChannelAsksForClassOne) {
   const at::Tensor logits =
       at::tensor({0.0, std::log(3.0), -std::log(4.0), 5.0}).view({1, 1, 1, 4});
   const at::Tensor target = at::tensor({1, 0, 1, 255}, at::kLong).view({1, 1, 4});
-  auto plain = make_loss("{type = \"BinaryCrossEntropyLoss\"}", label_of(2), 1);
+  auto plain = make_loss("{type = \"BinaryCrossEntropyLoss\"}", land(2), 1);
   EXPECT_NEAR(value(*plain, logits.to(at::kDouble), target),
               (std::log(2.0) + std::log(4.0) + std::log(5.0)) / 3, 1e-7);
   auto weighted =
-      make_loss("{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(2), 1);
+      make_loss("{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 2.0]}", land(2), 1);
   EXPECT_NEAR(value(*weighted, logits.to(at::kDouble), target),
               (2 * std::log(2.0) + std::log(4.0) + 2 * std::log(5.0)) / 3, 1e-7);
 }
@@ -114,7 +107,7 @@ TEST(BinaryCrossEntropyLoss, OneChannelAsksForClassOne) {
 TEST(BinaryCrossEntropyLoss, SeveralChannelsAskForEachClass) {
   const at::Tensor logits = at::zeros({1, 3, 1, 4}, at::kDouble);
   auto loss = make_loss("{type = \"BinaryCrossEntropyLoss\", class_weight = [1.0, 1.0, 4.0]}",
-                        label_of(3), 3);
+                        land(3), 3);
   EXPECT_NEAR(value(*loss, logits, kTarget), std::log(2.0) * 2, 1e-15);
 }
 
@@ -124,16 +117,16 @@ TEST(DiceLoss, IsTheMeanOverClasses) {
   const at::Tensor logits = at::stack({p.log(), (1 - p).log()}).view({1, 2, 1, 3});
   const at::Tensor target = at::tensor({0, 1, 255}, at::kLong).view({1, 1, 3});
   auto linear =
-      make_loss("{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}", label_of(2), 2);
+      make_loss("{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}", land(2), 2);
   EXPECT_NEAR(value(*linear, logits, target),
               1 - ((2 * 0.75 + 1) / (1.25 + 1 + 1) + (2 * 0.5 + 1) / (0.75 + 1 + 1)) / 2, 1e-12);
-  auto squared = make_loss("{type = \"DiceLoss\", eps = 0.01}", label_of(2), 2);
+  auto squared = make_loss("{type = \"DiceLoss\", eps = 0.01}", land(2), 2);
   EXPECT_NEAR(value(*squared, logits, target),
               1 - (1.5 / (0.5625 + 0.25 + 1 + 0.02) + 1.0 / (0.0625 + 0.25 + 1 + 0.02)) / 2, 1e-12);
 }
 
 TEST(DiceLoss, CountsOnlySamplesThatHaveValidPixels) {
-  auto loss = make_loss("{type = \"DiceLoss\", per = \"sample\"}", label_of(3), 3);
+  auto loss = make_loss("{type = \"DiceLoss\", per = \"sample\"}", land(3), 3);
   const at::Tensor logits = kLogits.repeat({2, 1, 1, 1});
   const at::Tensor target = at::cat({kTarget, at::full_like(kTarget, 255)});
   EXPECT_NEAR(value(*loss, logits, target), value(*loss, kLogits, kTarget), 1e-15);
@@ -159,7 +152,7 @@ const std::vector<Variant> kVariants = {
 TEST(EveryLoss, HasTheGradientOfItsValue) {
   for (const Variant& variant : kVariants) {
     SCOPED_TRACE(variant.table);
-    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    auto loss = make_loss(variant.table, land(variant.classes), variant.channels);
     const at::Tensor target = parity::label_value("label", {2, 3, 4}, variant.classes, 255);
     const at::Tensor weight = parity::uniform("weight", {2, 3, 4}) + 1;
     TrainContext context;
@@ -173,7 +166,7 @@ TEST(EveryLoss, HasTheGradientOfItsValue) {
 TEST(EveryLoss, IsZeroWithZeroGradientWhenNothingIsValid) {
   for (const Variant& variant : kVariants) {
     SCOPED_TRACE(variant.table);
-    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    auto loss = make_loss(variant.table, land(variant.classes), variant.channels);
     at::Tensor logits = at::randn({2, variant.channels, 3, 4}).requires_grad_();
     TrainContext context;
     const at::Tensor sum = loss->forward(logits, at::full({2, 3, 4}, 255, at::kLong), {}, context);
@@ -186,7 +179,7 @@ TEST(EveryLoss, IsZeroWithZeroGradientWhenNothingIsValid) {
 TEST(EveryLoss, IsTheSameInAnyMemoryFormatAndInHalfPrecision) {
   for (const Variant& variant : kVariants) {
     SCOPED_TRACE(variant.table);
-    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    auto loss = make_loss(variant.table, land(variant.classes), variant.channels);
     const at::Tensor target = parity::label_value("label", {2, 8, 8}, variant.classes, 255);
     const at::Tensor half =
         parity::uniform("logits", {2, variant.channels, 8, 8}).to(at::kBFloat16);
@@ -211,7 +204,7 @@ TEST(EveryLoss, IsAMeanOverAllRanks) {
   for (const Variant& variant : kVariants) {
     if (variant.table.find("Dice") != std::string::npos) continue;  // a ratio, not a mean of pixels
     SCOPED_TRACE(variant.table);
-    auto loss = make_loss(variant.table, label_of(variant.classes), variant.channels);
+    auto loss = make_loss(variant.table, land(variant.classes), variant.channels);
     const at::Tensor target = parity::label_value("label", {3, 8, 8}, variant.classes, 255);
     const at::Tensor logits = parity::uniform("logits", {3, variant.channels, 8, 8});
     Ranks ranks;
@@ -254,7 +247,7 @@ TEST(EveryLoss, MatchesTheReference) {
     const std::int64_t classes = entry.at("num_classes");
     const std::int64_t ignore =
         entry.at("label_ignore").is_null() ? -1 : entry["label_ignore"].get<std::int64_t>();
-    auto loss = make_loss(table + "}", label_of(classes), shape[1]);
+    auto loss = make_loss(table + "}", land(classes), shape[1]);
     at::Tensor logits = (3 * parity::uniform("logits", shape)).requires_grad_();
     const at::Tensor target =
         parity::label_value("label", {shape[0], shape[2], shape[3]}, classes, ignore);
@@ -287,7 +280,7 @@ TEST(EveryLoss, MatchesTheReference) {
 }
 
 TEST(EveryLoss, RefusesALabelThatIsNoClass) {
-  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", label_of(3), 3);
+  auto loss = make_loss("{type = \"CrossEntropyLoss\"}", land(3), 3);
   TrainContext context;
   try {
     loss->forward(kLogits, at::tensor({0, 1, 2, 3}, at::kLong).view({1, 1, 4}), {}, context);
@@ -300,28 +293,28 @@ TEST(EveryLoss, RefusesALabelThatIsNoClass) {
 }
 
 TEST(EveryLoss, SaysWhatDoesNotFit) {
-  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\"}", label_of(2), 1),
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\"}", land(2), 1),
             "test.toml:1:8: loss: compares classes, got one channel from the head; use "
             "BinaryCrossEntropyLoss, or out_channels = 2 in the head");
-  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", use_sigmoid = true}", label_of(2), 2),
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", use_sigmoid = true}", land(2), 2),
             "test.toml:1:50: loss.use_sigmoid: compares classes by softmax, got true; use type = "
             "\"BinaryCrossEntropyLoss\"");
-  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0]}", label_of(3), 3),
+  EXPECT_EQ(error_of("{type = \"CrossEntropyLoss\", class_weight = [1.0, 2.0]}", land(3), 3),
             "test.toml:1:51: loss.class_weight: needs 3 values, one a class, got 2");
-  EXPECT_EQ(error_of("{type = \"BinaryCrossEntropyLoss\"}", label_of(3), 1),
+  EXPECT_EQ(error_of("{type = \"BinaryCrossEntropyLoss\"}", land(3), 1),
             "test.toml:1:8: loss: one channel tells two classes apart, got label \"land\" with 3; "
             "leave out_channels of the head out");
   EXPECT_EQ(
-      error_of("{type = \"DiceLoss\", use_sigmoid = false}", label_of(2), 1),
+      error_of("{type = \"DiceLoss\", use_sigmoid = false}", land(2), 1),
       "test.toml:1:42: loss.use_sigmoid: softmax of one channel is always 1, got false; set it "
       "true");
-  EXPECT_EQ(error_of("{type = \"DiceLoss\", loss_name = \"a.b\"}", label_of(2), 2),
+  EXPECT_EQ(error_of("{type = \"DiceLoss\", loss_name = \"a.b\"}", land(2), 2),
             "test.toml:1:40: loss.loss_name: must have no dot, got \"a.b\"");
 }
 
 TEST(DefaultLoss, FollowsTheChannels) {
-  EXPECT_EQ(losses::default_loss({label_of(5), 5})->term(), "ce");
-  EXPECT_EQ(losses::default_loss({label_of(2), 1})->term(), "bce");
+  EXPECT_EQ(losses::default_loss({land(5), 5})->term(), "ce");
+  EXPECT_EQ(losses::default_loss({land(2), 1})->term(), "bce");
 }
 
 }  // namespace

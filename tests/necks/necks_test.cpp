@@ -9,26 +9,12 @@
 namespace strata::tests {
 namespace {
 
-FeatureSpec levels_of(const std::vector<std::int64_t>& channels, std::int64_t dates = 1) {
-  FeatureSpec spec;
-  spec.dates = dates;
-  for (std::size_t i = 0; i < channels.size(); ++i) {
-    spec.levels.push_back({std::to_string(i), channels[i], std::int64_t{4} << i});
-  }
-  return spec;
-}
-
 Slot<Neck> neck_slot(const std::string& table) {
   return bind_slot<Neck>("neck = " + table + "\n", "neck");
 }
 
 std::string error_of(const std::string& table, const FeatureSpec& input) {
-  try {
-    neck_slot(table).ask(&Neck::Statics::output, input);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
+  return message_of([&] { neck_slot(table).ask(&Neck::Statics::output, input); });
 }
 
 class FpnParity : public testing::TestWithParam<std::string> {};

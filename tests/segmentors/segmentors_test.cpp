@@ -76,12 +76,9 @@ std::shared_ptr<Segmentor> build(const std::string& toml, const LabelSpecs& labe
 }
 
 std::string error_of(const std::string& toml, const LabelSpecs& labels, std::int64_t channels = 3) {
-  try {
+  return message_of([&] {
     model_slot(toml).ask(&Segmentor::Statics::check, Segmentor::Context{labels, channels});
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
+  });
 }
 
 PairBackbone& backbone_of(Segmentor& model) {
