@@ -1,0 +1,265 @@
+// plugins/geotiff: what is written comes back, place and all; windows, nodata, bands; streaming.
+#include <ATen/ATen.h>
+#include <gdal_priv.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <limits>
+
+#include "framework/base/error.hpp"
+#include "framework/engine/experiment.hpp"
+#include "framework/inference/predictor.hpp"
+#include "framework/io/raster.hpp"
+#include "framework/io/safetensors.hpp"
+#include "framework/io/weights.hpp"
+#include "tests/framework/inference/stub_model.hpp"
+#include "tests/plugins/parts.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace strata::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+Registry& registry() {
+  static Registry* made = [] {
+    auto* own = new Registry;
+    register_builtin_components(*own);
+    load_plugin(plugin_file("geotiff"), *own);
+    return own;
+  }();
+  return *made;
+}
+
+template <class Interface>
+std::shared_ptr<Interface> make(const std::string& keys) {
+  const config::Document document = config::load_text("part = {" + keys + "}\n", "test.toml");
+  config::Binder binder(registry());
+  Slot<Interface> slot;
+  binder.inside("part",
+                [&] { binder.bind_slot(Interface::kind, slot, *document.root.at("part")); });
+  config::throw_if_any(binder.problems);
+  return slot.build({});
+}
+
+std::shared_ptr<Reader> reader(const std::string& keys = "") {
+  return make<Reader>("type = \"GeoTIFFReader\"" + keys);
+}
+
+io::GeoReference utm() {
+  GDALAllRegister();
+  OGRSpatialReference system;
+  system.importFromEPSG(32633);
+  char* text = nullptr;
+  system.exportToWkt(&text);
+  io::GeoReference place;
+  place.transform = {500000, 0.5, 0, 4000000, 0, -0.5};
+  place.wkt = text;
+  CPLFree(text);
+  return place;
+}
+
+void write(const std::string& path, const at::Tensor& planes, std::optional<double> nodata = {},
+           const io::GeoReference& place = utm(), const std::string& keys = "") {
+  Writer::Picture picture;
+  picture.channels = planes.size(0);
+  picture.height = planes.size(1);
+  picture.width = planes.size(2);
+  picture.bytes = planes.scalar_type() == at::kByte;
+  picture.nodata = nodata;
+  picture.place = place;
+  if (picture.channels == 1 && picture.bytes) picture.palette = {{1, 2, 3}, {200, 100, 0}};
+  const auto sink =
+      make<Writer>("type = \"GeoTIFFWriter\", tile = 16" + keys)->create(path, picture);
+  // Uneven strips, which are no tile rows.
+  for (std::int64_t top = 0; top < picture.height; top += 11) {
+    sink->write(planes.narrow(1, top, std::min<std::int64_t>(11, picture.height - top)));
+  }
+  sink->finish();
+}
+
+TEST(GeoTiff, BringsBackPixelsAndPlace) {
+  const TempDir folder;
+  at::manual_seed(1);
+  const at::Tensor bytes = at::randint(0, 256, {3, 41, 53}, at::kByte);
+  const at::Tensor numbers = at::randn({5, 41, 53});
+  write(folder / "bytes.tif", bytes);
+  write(folder / "numbers.tif", numbers);
+  const auto first = reader()->open(folder / "bytes.tif");
+  EXPECT_TRUE(at::equal(first->read(0, 0, 41, 53), bytes.permute({1, 2, 0})));
+  EXPECT_TRUE(at::equal(first->read(7, 20, 9, 33),
+                        bytes.permute({1, 2, 0}).narrow(0, 7, 9).narrow(1, 20, 33)));
+  EXPECT_FALSE(first->missing(0, 0, 41, 53).defined());
+  const auto second = reader()->open(folder / "numbers.tif");
+  EXPECT_TRUE(at::equal(second->read(0, 0, 41, 53), numbers.permute({1, 2, 0})));
+  for (const auto& source : {first, second}) {
+    EXPECT_EQ(source->place().transform, utm().transform);
+    EXPECT_EQ(source->place().name, "urn:ogc:def:crs:EPSG::32633");
+  }
+  const auto chosen = reader(", bands = [4, 2]")->open(folder / "numbers.tif");
+  EXPECT_TRUE(at::equal(chosen->read(0, 0, 41, 53),
+                        at::stack({numbers[3], numbers[1]}).permute({1, 2, 0})));
+}
+
+TEST(GeoTiff, IsTiledCompressedAndColoured) {
+  const TempDir folder;
+  write(folder / "map.tif", at::zeros({1, 64, 64}, at::kByte), 255.0);
+  EXPECT_FALSE(fs::exists(folder / "map.tif.partial"));
+  GDALDatasetUniquePtr file(GDALDataset::Open((folder / "map.tif").c_str()));
+  ASSERT_TRUE(file);
+  EXPECT_STREQ(file->GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE"), "DEFLATE");
+  int width = 0, height = 0;
+  file->GetRasterBand(1)->GetBlockSize(&width, &height);
+  EXPECT_EQ(width, 16);
+  EXPECT_EQ(height, 16);
+  EXPECT_EQ(file->GetRasterBand(1)->GetNoDataValue(), 255);
+  ASSERT_NE(file->GetRasterBand(1)->GetColorTable(), nullptr);
+  EXPECT_EQ(file->GetRasterBand(1)->GetColorTable()->GetColorEntry(1)->c1, 200);
+}
+
+TEST(GeoTiff, KnowsWhichPixelsHoldNothing) {
+  const TempDir folder;
+  at::Tensor numbers = at::ones({2, 20, 20});
+  numbers[1][3][4] = -9999;
+  write(folder / "marked.tif", numbers, -9999.0);
+  write(folder / "unmarked.tif", numbers);
+  at::Tensor expected = at::zeros({20, 20}, at::kBool);
+  expected[3][4] = true;
+  for (const auto& source :
+       {reader(", fill = 7.0")->open(folder / "marked.tif"),
+        reader(", fill = 7.0, nodata = -9999.0")->open(folder / "unmarked.tif")}) {
+    EXPECT_TRUE(at::equal(source->missing(0, 0, 20, 20), expected));
+    EXPECT_TRUE(at::equal(source->missing(2, 2, 3, 3), expected.narrow(0, 2, 3).narrow(1, 2, 3)));
+    EXPECT_EQ(source->read(3, 4, 1, 1).min().item<double>(), 7);
+    EXPECT_EQ(source->read(0, 0, 20, 20).sum().item<double>(), 2 * 399 + 14);
+  }
+  at::Tensor holes = at::ones({1, 8, 8});
+  holes[0][0][0] = std::numeric_limits<float>::quiet_NaN();
+  write(folder / "nan.tif", holes, std::numeric_limits<double>::quiet_NaN());
+  const auto source = reader()->open(folder / "nan.tif");
+  EXPECT_EQ(source->missing(0, 0, 8, 8).sum().item<int>(), 1);
+  EXPECT_EQ(source->read(0, 0, 8, 8).sum().item<double>(), 63);
+}
+
+TEST(GeoTiff, SaysWhatIsWrong) {
+  const TempDir folder;
+  write_file(folder / "text.tif", "not a raster");
+  const std::string what = message_of([&] { reader()->open(folder / "text.tif"); });
+  EXPECT_TRUE(what.starts_with((folder / "text.tif") + ": is no raster that GDAL can read ("))
+      << what;
+  write(folder / "one.tif", at::zeros({1, 8, 8}, at::kByte));
+  EXPECT_EQ(message_of([&] { reader(", bands = [2]")->open(folder / "one.tif"); }),
+            (folder / "one.tif") + ": has 1 band, the reader's bands name band 2");
+  // Cut in the middle: found when it is read.
+  at::manual_seed(2);
+  write(folder / "cut.tif", at::randint(0, 256, {3, 200, 200}, at::kByte));
+  fs::resize_file(folder / "cut.tif", fs::file_size(folder / "cut.tif") / 2);
+  EXPECT_THROW(
+      {
+        const auto source = reader()->open(folder / "cut.tif");
+        source->read(0, 0, source->height(), source->width());
+      },
+      DataError);
+  EXPECT_THROW(write("/proc/none/map.tif", at::zeros({1, 8, 8}, at::kByte)), std::exception);
+}
+
+TEST(GeoTiff, LeavesNothingBehindWhenStopped) {
+  const TempDir folder;
+  Writer::Picture picture;
+  picture.height = picture.width = 64;
+  {
+    const auto sink = make<Writer>("type = \"GeoTIFFWriter\"")->create(folder / "map.tif", picture);
+    sink->write(at::zeros({16, 64}, at::kByte));
+  }
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+// A convolution that sees 5 pixels each way, over a raster in windows: where some window holds all
+// that a pixel depends on, the result is that of the whole raster.
+TEST(GeoTiff, PredictedInWindowsEqualsTheWhole) {
+  const TempDir folder;
+  at::manual_seed(5);
+  write(folder / "in.tif", at::randint(0, 256, {3, 150, 131}, at::kByte));
+  const at::Tensor kernel = at::randn({2, 3, 11, 11}) / 300;
+  auto model = std::make_shared<StubModel>([&](const std::vector<at::Tensor>& images) -> Outputs {
+    return {{"logits", output_of(at::conv2d(images[0], kernel, {}, 1, 5), Output::Kind::logits)}};
+  });
+  InferenceOptions options;
+  options.mode = "slide";
+  options.crop_size = {64, 48};
+  options.stride = {54, 38};  // overlaps of 10: each pixel lies 5 deep in its window
+  options.window_weights = "center";
+  const inference::Predictor predictor({{model, options, {}, {}}}, {});
+  const auto source = reader()->open(folder / "in.tif");
+  auto window = [&](std::int64_t top, std::int64_t left, std::int64_t height, std::int64_t width) {
+    return batch_of({source->read(top, left, height, width).permute({2, 0, 1}).unsqueeze(0)});
+  };
+  Writer::Picture picture;
+  picture.height = 150;
+  picture.width = 131;
+  picture.channels = 2;
+  picture.bytes = false;
+  const auto sink = make<Writer>("type = \"GeoTIFFWriter\"")->create(folder / "out.tif", picture);
+  predictor.predict(150, 131, window, [&](std::int64_t, const Outputs& rows) {
+    sink->write(rows.front().second.data[0]);
+  });
+  sink->finish();
+  const at::Tensor whole = model->predict(window(0, 0, 150, 131)).front().second.data[0];
+  const at::Tensor got =
+      reader()->open(folder / "out.tif")->read(0, 0, 150, 131).permute({2, 0, 1});
+  EXPECT_LE((got - whole).abs().max().item<double>(), 1e-5);
+}
+
+// tools/predict on bands of any type: four of them, some pixels without a value, a place on earth.
+TEST(GeoTiff, GoesThroughPredict) {
+  const TempDir folder;
+  at::manual_seed(7);
+  at::Tensor bands = at::randn({4, 70, 90}) * 1000;
+  bands[2].narrow(0, 10, 5).narrow(1, 20, 30).fill_(-9999);
+  write(folder / "in/field.tif", bands, -9999.0);
+  const std::string config = folder / "config.toml";
+  write_file(config, R"(
+plugins = [")" + plugin_file("geotiff") +
+                         R"("]
+[model]
+type = "EncoderDecoder"
+preprocessor = {mean = [0, 0, 0, 0], std = [1000, 1000, 1000, 1000]}
+backbone = {type = "ResNet", depth = 18, base_channels = 8}
+decode_head = {type = "FCNHead", channels = 8}
+[data]
+channels = 4
+reader = {type = "GeoTIFFReader"}
+writer = {type = "GeoTIFFWriter"}
+labels.land = {classes = ["field", "water"], palette = [[0, 200, 0], [0, 0, 200]]}
+[evaluate]
+inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
+)");
+  Registry own;
+  register_builtin_components(own);
+  const auto model = load_experiment(config, {}, own).build_model();
+  io::write_safetensors(folder / "model.safetensors", io::state_of(*model));
+
+  const std::string command = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
+                              (folder / "model.safetensors") + " --in " + (folder / "in") +
+                              " --out " + (folder / "out") +
+                              " --probabilities --polygons >/dev/null";
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  const auto map = reader()->open(folder / "out/field.tif");
+  EXPECT_EQ(map->place().name, "urn:ogc:def:crs:EPSG::32633");
+  EXPECT_EQ(map->place().transform, utm().transform);
+  const at::Tensor missing = map->missing(0, 0, 70, 90);
+  EXPECT_EQ(missing.sum().item<int>(), 150);
+  EXPECT_TRUE(missing.narrow(0, 10, 5).narrow(1, 20, 30).all().item<bool>());
+  EXPECT_LE(map->read(0, 0, 70, 90).max().item<int>(), 1);
+  const auto probabilities = reader()->open(folder / "out/field_probabilities.tif");
+  const at::Tensor sums = probabilities->read(0, 0, 70, 90).sum(2);
+  EXPECT_LE((sums.masked_select(missing.logical_not()) - 1).abs().max().item<double>(), 1e-5);
+  EXPECT_TRUE(probabilities->missing(0, 0, 70, 90).equal(missing));
+  const std::string polygons = file_content(folder / "out/field.geojson");
+  EXPECT_NE(polygons.find("EPSG::32633"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder / "out/field_overlay.png"));
+}
+
+}  // namespace
+}  // namespace strata::tests
