@@ -75,6 +75,7 @@ inference::Predictor make_predictor(const Experiment& experiment, const std::str
   auto add = [&](const Experiment& one, const std::string& file) {
     members.push_back(engine::member_of(one, trained_model(one, file)));
     members.back().tta.enabled = members.back().tta.enabled || serving.tta;
+    members.back().folds = std::make_shared<nn::FoldCache>();
   };
   add(experiment, weights);
   std::vector<std::string> overrides;

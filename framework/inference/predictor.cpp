@@ -12,6 +12,7 @@ namespace {
 
 Predict whole(const Member& member) {
   return [&member](const Batch& batch) {
+    const nn::FoldCache::Use use(member.folds.get());
     return member.model->predict(
         to_device(batch, member.placement.device, member.placement.channels_last));
   };

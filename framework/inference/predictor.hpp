@@ -8,6 +8,7 @@
 #include "framework/inference/options.hpp"
 #include "framework/inference/slide.hpp"
 #include "framework/model/model.hpp"
+#include "framework/nn/fold_cache.hpp"
 
 namespace strata::inference {
 
@@ -23,6 +24,8 @@ struct Member {
   InferenceOptions inference;
   TtaOptions tta;
   Placement placement;
+  /// Given, its weights do not change any more: what batch norms fold into is kept.
+  std::shared_ptr<nn::FoldCache> folds{};
 };
 
 /// One model, or an ensemble whose results are averaged (labels: by vote). All members take the

@@ -5,6 +5,7 @@
 
 #include <variant>
 
+#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
 #include "framework/ops/batch_norm_act.hpp"
 
@@ -21,23 +22,30 @@ bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor&
          std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
 }
 
-/// Folding costs one pass over the weights, which is little beside the convolution; nothing is
-/// kept, so nothing can be out of date.
-at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
-                  const at::Tensor& x, const at::Tensor& residual) {
-  const auto& layer = *norm.batch_norm();
+FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm2dImpl& layer) {
   // In float64: the weights' own rounding is then the only one that folding adds.
   const at::Tensor scale = (layer.running_var.to(at::kDouble) + layer.options.eps())
                                .rsqrt_()
                                .mul_(layer.weight);
   at::Tensor shift = layer.bias.to(at::kDouble).addcmul(layer.running_mean, scale, -1);
   if (conv->bias.defined()) shift.addcmul_(conv->bias, scale);
-  const at::Tensor bias = shift.to(x.scalar_type());
-  const at::Tensor weight = conv->weight * scale.to(x.scalar_type()).view({-1, 1, 1, 1});
+  const at::ScalarType type = conv->weight.scalar_type();
+  return {conv->weight * scale.to(type).view({-1, 1, 1, 1}), shift.to(type)};
+}
+
+/// Folding costs one pass over the weights, which is little beside the convolution; unless a served
+/// model has a cache, nothing is kept, so nothing can be out of date.
+at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
+                  const at::Tensor& x, const at::Tensor& residual) {
+  const auto& layer = *norm.batch_norm();
+  FoldCache* cache = FoldCache::current();
+  const FoldCache::Folded both =
+      cache == nullptr ? fold(conv, layer)
+                       : cache->get(conv.get(), &layer, [&] { return fold(conv, layer); });
   const auto& options = conv->options;
   const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
-  at::Tensor y = at::conv2d(x, weight, bias, *options.stride(), *padding, *options.dilation(),
-                            options.groups());
+  at::Tensor y = at::conv2d(x, both.weight, both.bias, *options.stride(), *padding,
+                            *options.dilation(), options.groups());
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }

@@ -7,6 +7,7 @@
 
 #include "framework/nn/conv_module.hpp"
 #include "framework/nn/drop_path.hpp"
+#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/residual.hpp"
@@ -106,6 +107,25 @@ TEST(Nn, EvaluationIsTheSameWithAndWithoutGradients) {
       EXPECT_TRUE(at::allclose(block->forward(x), with, 1e-5, 1e-5)) << norm;
     }
   }
+}
+
+TEST(Nn, FoldedBatchNormsAreKeptWhileACacheIsInUse) {
+  nn::ConvModule block({.in_channels = 4, .out_channels = 8, .kernel = 3, .norm = {.type = "BN"}});
+  block->forward(at::randn({4, 4, 9, 9}));
+  block->eval();
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = at::randn({2, 4, 9, 7});
+  const at::Tensor folded = block->forward(x);
+  nn::FoldCache cache;
+  const auto cached = [&] {
+    const nn::FoldCache::Use use(&cache);
+    return block->forward(x);
+  };
+  EXPECT_TRUE(at::equal(cached(), folded));
+  for (at::Tensor& parameter : block->parameters()) parameter.mul_(2);
+  EXPECT_TRUE(at::equal(cached(), folded));  // as promised to it, nothing has changed
+  EXPECT_FALSE(at::equal(block->forward(x), folded));
+  EXPECT_EQ(nn::FoldCache::current(), nullptr);
 }
 
 TEST(Nn, ResizeIsAlignedAsAsked) {
