@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Streaming prediction of a large GeoTIFF: time, peak memory, and distance from the unwindowed result.
 
     cmake --build build --target bench_raster && python3 benchmarks/raster.py [--build build] [--size 20000]
