@@ -3,6 +3,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -93,6 +94,22 @@ std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_
 
 using Sources = std::vector<std::shared_ptr<io::RasterSource>>;
 
+// Whether some corner of a picture that lies at `place` is half a pixel off that of another.
+bool lies_elsewhere(const io::GeoReference& place, const io::RasterSource& other) {
+  const io::GeoReference there = other.place();
+  if (!place.known() || !there.known()) return false;
+  if (!place.name.empty() && !there.name.empty() && place.name != there.name) return true;
+  const auto& t = *there.transform;
+  const double pixel = std::hypot(t[1], t[4]);
+  const auto height = static_cast<double>(other.height());
+  const auto width = static_cast<double>(other.width());
+  for (const auto& [x, y] : {std::pair{0.0, 0.0}, std::pair{width, 0.0}, std::pair{0.0, height}}) {
+    const auto a = place.world(x, y), b = there.world(x, y);
+    if (std::hypot(a[0] - b[0], a[1] - b[1]) > pixel / 2) return true;
+  }
+  return false;
+}
+
 Sources open_dates(const Item& item, const Reader& reader) {
   Sources dates;
   for (const std::string& path : item.paths) {
@@ -102,6 +119,10 @@ Sources open_dates(const Item& item, const Reader& reader) {
       throw DataError(path + ": is " + std::to_string(last.height()) + " x " +
                       std::to_string(last.width()) + ", the first date is " +
                       std::to_string(first.height()) + " x " + std::to_string(first.width()));
+    }
+    if (lies_elsewhere(last.place(), first)) {
+      throw DataError(path + ": lies elsewhere than the first date, " + item.paths.front() +
+                      "; resample one to the grid of the other");
     }
   }
   return dates;
@@ -176,8 +197,9 @@ void predict_with(const PredictArguments& arguments) {
   const inference::Predictor predictor =
       make_predictor(experiment, find_weights(experiment, arguments.weights), arguments.serving,
                      arguments.config, registry);
-  const Predictions predictions(arguments.out, experiment.labels, arguments.products,
-                                experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
+  const Predictions predictions(
+      arguments.out, experiment.labels, arguments.products,
+      experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
   c10::InferenceMode guard;
   for (const Item& item : items) {
     const Sources dates = open_dates(item, *reader);
@@ -199,7 +221,8 @@ void predict_with(const PredictArguments& arguments) {
 }  // namespace
 
 int run_predict(int argc, char** argv) {
-  CLI::App app("Predicts images, pairs, folders or rasters: label map and overlay of each.", "predict");
+  CLI::App app("Predicts images, pairs, folders or rasters: label map and overlay of each.",
+               "predict");
   PredictArguments arguments;
   add_config(app, arguments.config);
   add_device(app, arguments.config);

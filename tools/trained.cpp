@@ -50,7 +50,8 @@ void check_alike(const Experiment& first, const Experiment& other, const std::st
   auto count = [](std::int64_t n) { return std::to_string(n); };
   const auto dates = [](const Experiment& one) { return one.model.ask(&Segmentor::Statics::dates); };
   if (dates(first) != dates(other)) {
-    refuse("model", "takes " + count(dates(other)) + " images a sample, the first model " +
+    refuse("model", "takes " + count(dates(other)) +
+                        (dates(other) == 1 ? " image" : " images") + " a sample, the first model " +
                         count(dates(first)));
   }
   if (first.data.channels != other.data.channels) {

@@ -22,6 +22,15 @@ bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor&
          std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
 }
 
+/// Folding passes over the weights and saves a pass over the result: kept, it always pays; done anew
+/// in each call, where a kernel has no more values than a channel of the result.
+bool pays(const torch::nn::Conv2d& conv, const at::Tensor& x) {
+  if (FoldCache::current() != nullptr) return true;
+  const auto& stride = *conv->options.stride();
+  const std::int64_t pixels = x.size(0) * (x.size(2) / stride[0]) * (x.size(3) / stride[1]);
+  return conv->weight.numel() <= pixels * conv->weight.size(0);
+}
+
 FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm2dImpl& layer) {
   // In float64: the weights' own rounding is then the only one that folding adds.
   const at::Tensor scale = (layer.running_var.to(at::kDouble) + layer.options.eps())
@@ -33,8 +42,7 @@ FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm
   return {conv->weight * scale.to(type).view({-1, 1, 1, 1}), shift.to(type)};
 }
 
-/// Folding costs one pass over the weights, which is little beside the convolution; unless a served
-/// model has a cache, nothing is kept, so nothing can be out of date.
+/// Unless a served model has a cache, nothing is kept, so nothing can be out of date.
 at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
                   const at::Tensor& x, const at::Tensor& residual) {
   const auto& layer = *norm.batch_norm();
@@ -75,7 +83,7 @@ at::Tensor ConvModuleImpl::forward(const at::Tensor& x) {
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                          const Activation& activation, const at::Tensor& x,
                          const at::Tensor& residual) {
-  if (can_fold(conv, norm, x)) return folded(conv, norm, activation, x, residual);
+  if (can_fold(conv, norm, x) && pays(conv, x)) return folded(conv, norm, activation, x, residual);
   at::Tensor y = conv.ptr()->forward(x);
   const bool relu = activation.kind == Activation::Kind::relu;
   if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {

@@ -97,6 +97,52 @@ TEST_F(EndToEnd, TrainsTestsAndPredicts) {
   EXPECT_EQ(pictures, 4u);  // a label map and an overlay of each of two
 }
 
+// A model beside itself, and a window that covers the picture, change nothing.
+TEST_F(EndToEnd, ServesInWindowsViewsAndEnsembles) {
+  const Result trained = tool("train", small("served"));
+  ASSERT_EQ(trained.status, 0) << trained.output;
+  auto scores = [&](const std::string& more) {
+    const std::string metrics = dir("served.json");
+    const Result tested = tool("test", small("served", "--metrics-out " + metrics + " " + more));
+    EXPECT_EQ(tested.status, 0) << tested.output;
+    return read(metrics);
+  };
+  const std::string plain = scores("");
+  EXPECT_EQ(scores("--ensemble " + kConfig + ":" + dir("served")), plain);
+  EXPECT_EQ(scores("--set 'evaluate.inference={mode=\"slide\", crop_size=[64, 80]}'"), plain);
+  EXPECT_EQ(scores("--tta --set 'evaluate.tta.views=[\"identity\"]'"), plain);
+
+  const Result predicted = tool(
+      "predict", small("served",
+                       "--set 'evaluate.inference={mode=\"slide\", crop_size=[32, 32]}'"
+                       " --set evaluate.tta.exchange_dates=true --tta --polygons --no-overlay"
+                       " --probabilities --in " +
+                           scenes() + "/test/A " + scenes() + "/test/B --out " + dir("served_out")));
+  ASSERT_EQ(predicted.status, 0) << predicted.output;
+  std::size_t polygons = 0, pictures = 0, probabilities = 0;
+  for (const auto& entry : fs::directory_iterator(dir("served_out"))) {
+    polygons += entry.path().extension() == ".geojson";
+    pictures += entry.path().extension() == ".png";
+    probabilities += entry.path().extension() == ".safetensors";
+    if (entry.path().extension() == ".geojson") {
+      EXPECT_EQ(nlohmann::json::parse(read(entry.path()))["type"], "FeatureCollection");
+    }
+  }
+  EXPECT_EQ(polygons, 2u);
+  EXPECT_EQ(pictures, 2u);
+  EXPECT_EQ(probabilities, 2u);
+
+  const Result missing = tool("test", small("served", "--ensemble nowhere.toml"));
+  EXPECT_EQ(missing.status, 2) << missing.output;
+  EXPECT_EQ(missing.output, "nowhere.toml: no such file\n");
+  const Result other = tool("test", small("served", "--ensemble " STRATA_SOURCE_DIR
+                                                    "/tests/configs/_base_/fine.toml:x"));
+  EXPECT_EQ(other.status, 2);
+  EXPECT_EQ(other.output, "--ensemble " STRATA_SOURCE_DIR
+                          "/tests/configs/_base_/fine.toml: model: takes 1 image a sample, the "
+                          "first model 2\n");
+}
+
 TEST_F(EndToEnd, AResumedRunEndsInTheSameBytes) {
   const Result whole = tool("train", small("whole", "--set data.train.workers=0"));
   ASSERT_EQ(whole.status, 0) << whole.output;

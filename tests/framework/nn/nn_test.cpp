@@ -128,6 +128,22 @@ TEST(Nn, FoldedBatchNormsAreKeptWhileACacheIsInUse) {
   EXPECT_EQ(nn::FoldCache::current(), nullptr);
 }
 
+// Large kernels over few pixels are folded only when that is kept: the numbers are the same.
+TEST(Nn, FoldsWhereItPays) {
+  nn::ConvModule block({.in_channels = 32, .out_channels = 8, .kernel = 3, .norm = {.type = "BN"}});
+  block->forward(at::randn({4, 32, 9, 9}));
+  block->eval();
+  const at::NoGradGuard no_grad;
+  for (const std::int64_t size : {3, 40}) {  // 9 and 1600 pixels, 288 values a kernel
+    const at::Tensor x = at::randn({1, 32, size, size});
+    const at::Tensor plain = block->forward(x);
+    nn::FoldCache cache;
+    const nn::FoldCache::Use use(&cache);
+    EXPECT_TRUE(at::allclose(block->forward(x), plain, 1e-5, 1e-5));
+    EXPECT_EQ(at::equal(block->forward(x), plain), size == 40);  // the same way, or another one
+  }
+}
+
 TEST(Nn, ResizeIsAlignedAsAsked) {
   const at::Tensor x = at::tensor({0.0, 1.0}).view({1, 1, 1, 2});
   EXPECT_TRUE(at::allclose(nn::resize(x, 1, 4).view(-1), at::tensor({0.0, 0.25, 0.75, 1.0})));
