@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gdal_priv.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -259,6 +260,32 @@ inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
   const std::string polygons = file_content(folder / "out/field.geojson");
   EXPECT_NE(polygons.find("EPSG::32633"), std::string::npos);
   EXPECT_TRUE(fs::exists(folder / "out/field_overlay.png"));
+}
+
+// Two dates of one size from different places are no pair.
+TEST(GeoTiff, RefusesDatesOfDifferentPlaces) {
+  const TempDir folder;
+  io::GeoReference east = utm();
+  (*east.transform)[0] += 10;
+  write(folder / "a.tif", at::zeros({3, 64, 64}, at::kByte));
+  write(folder / "b.tif", at::zeros({3, 64, 64}, at::kByte), {}, east);
+  const std::string config = folder / "config.toml";
+  write_file(config, "_base_ = \"" STRATA_SOURCE_DIR
+                     "/tests/configs/_base_/pair.toml\"\nplugins = [\"" +
+                         plugin_file("geotiff") + "\"]\ndata.reader.type = \"GeoTIFFReader\"\n");
+  Registry own;
+  register_builtin_components(own);
+  const auto model = load_experiment(config, {}, own).build_model();
+  io::write_safetensors(folder / "model.safetensors", io::state_of(*model));
+  const std::string a = folder / "a.tif", b = folder / "b.tif", log = folder / "log";
+  const std::string command = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
+                              (folder / "model.safetensors") + " --in " + a + " " + b + " --out " +
+                              (folder / "out") + " 2>" + log;
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 2);
+  const std::string said = file_content(log);
+  EXPECT_TRUE(said.ends_with(b + ": lies elsewhere than the first date, " + a +
+                             "; resample one to the grid of the other\n"))
+      << said;
 }
 
 }  // namespace
