@@ -73,7 +73,8 @@ class CrossEntropyLoss final : public Loss {
     const at::Tensor sum = ops::softmax_cross_entropy(
         x, target, weight_.on(x), pixel_weight,
         {.ignore_index = ignore_index_, .label_smoothing = label_smoothing_});
-    return mean(sum, divisor(x, target), context);
+    const auto count = [&](const at::Tensor& labels) { return divisor(x, labels); };
+    return mean(sum, target, count, context);
   }
 
  private:
@@ -153,9 +154,11 @@ class BinaryCrossEntropyLoss final : public Loss {
     if (pos_weight.defined()) pos_weight = pos_weight.view({1, -1, 1, 1});
     const at::Tensor sum = at::binary_cross_entropy_with_logits(
         x, positive.to(x.scalar_type()), weight, pos_weight, at::Reduction::Sum);
-    const at::Tensor pixels =
-        over_all_ ? at::scalar_tensor(target.numel(), x.options()) : valid.sum();
-    return mean(sum, pixels * channels_, context);
+    const auto count = [&](const at::Tensor& labels) {
+      return channels_ * (over_all_ ? at::scalar_tensor(labels.numel(), x.options())
+                                    : valid_pixels(labels, ignore_index_).sum());
+    };
+    return mean(sum, target, count, context);
   }
 
  private:

@@ -73,7 +73,6 @@ class DiceLoss final : public Loss {
                      const at::Tensor& pixel_weight, TrainContext& context) override {
     const at::Tensor x = at_least_float(logits);
     at::Tensor weight = valid_pixels(target, ignore_index_).to(x.scalar_type()).unsqueeze(1);
-    const at::Tensor valid = weight;
     if (pixel_weight.defined()) weight = weight * pixel_weight.unsqueeze(1);
     const at::Tensor positive =
         channels_ == 1 ? target.eq(1).unsqueeze(1)
@@ -90,9 +89,13 @@ class DiceLoss final : public Loss {
     const at::Tensor mass = counted.sum(over) + t.sum(over);  // t^k = t, t is 0 or 1
     const at::Tensor score =
         (2 * overlap + options_.smooth) / (mass + 2 * options_.eps + options_.smooth);
-    const at::Tensor known = (by_class ? valid.sum().expand({channels_}) : valid.sum(over)).ne(0);
-    const at::Tensor items = at::where(known, 1 - score, at::zeros_like(score));
-    return mean(items.sum(), known.sum(), context);
+    const auto known_items = [&](const at::Tensor& labels) {
+      const at::Tensor known = valid_pixels(labels, ignore_index_);
+      return by_class ? known.any().expand({channels_}) : known.flatten(1).any(1);
+    };
+    const at::Tensor items = at::where(known_items(target), 1 - score, at::zeros_like(score));
+    const auto count = [&](const at::Tensor& labels) { return known_items(labels).sum(); };
+    return mean(items.sum(), target, count, context);
   }
 
  private:

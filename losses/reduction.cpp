@@ -15,8 +15,9 @@ at::Tensor valid_pixels(const at::Tensor& target, std::int64_t ignore_index) {
   return target.ne(ignore_index);
 }
 
-at::Tensor mean(const at::Tensor& sum, const at::Tensor& count, TrainContext& context) {
-  const at::Tensor divisor = context.global_count(count.to(sum.scalar_type()));
+at::Tensor mean(const at::Tensor& sum, const at::Tensor& labels, const TrainContext::Count& count,
+                TrainContext& context) {
+  const at::Tensor divisor = context.global_count(labels, count).to(sum.scalar_type());
   return sum / at::where(divisor.eq(0), at::ones_like(divisor), divisor);
 }
 

@@ -30,9 +30,11 @@ STRATA_API at::Tensor at_least_float(const at::Tensor& logits);
 /// [N, H, W] bool: where the target is not `ignore_index`.
 STRATA_API at::Tensor valid_pixels(const at::Tensor& target, std::int64_t ignore_index);
 
-/// sum / count, the count taken over all ranks and accumulated batches. A count of 0 (nothing is
-/// valid) divides by 1: sum is 0 then, and so are its gradients. No host sync.
-STRATA_API at::Tensor mean(const at::Tensor& sum, const at::Tensor& count, TrainContext& context);
+/// sum / count(labels), the count taken over all ranks and accumulated batches; `labels` is the
+/// target as the loss was given it. A count of 0 (nothing is valid) divides by 1: sum is 0 then,
+/// and so are its gradients. No host sync.
+STRATA_API at::Tensor mean(const at::Tensor& sum, const at::Tensor& labels,
+                           const TrainContext::Count& count, TrainContext& context);
 
 /// Per-class numbers of an option, kept where the logits are. Not a buffer: state dicts hold none.
 class STRATA_API ClassTable {

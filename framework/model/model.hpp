@@ -23,9 +23,18 @@ class STRATA_API TrainContext {
   std::int64_t step_number = 0;  // optimizer steps done before this one
   Philox random{0, 0};           // draws of this step (sampled points, masks)
 
-  /// The divisor that an average over `count` (valid pixels, masks; a scalar tensor, no sync)
-  /// must use so that it is an average over all ranks and accumulated batches.
+  /// A number that a label map [N, H, W] decides: how many of its pixels are valid, say.
+  using Count = std::function<at::Tensor(const at::Tensor& labels)>;
+  /// The divisor that an average over `count` (chosen pixels, masks; a scalar tensor, no sync) must
+  /// use so that it is an average over all ranks.
   virtual at::Tensor global_count(const at::Tensor& count) { return count; }
+  /// The same for a count that the labels alone decide, over the accumulated batches too: `count`
+  /// of `labels`, which are a target of this batch, is averaged with that of the same target of
+  /// every other batch of the step. The engine averages over batches, so that sum / divisor becomes
+  /// the average over all pixels of the step, however unevenly the valid ones are spread.
+  virtual at::Tensor global_count(const at::Tensor& labels, const Count& count) {
+    return global_count(count(labels));
+  }
   /// Back-propagates a loss.
   virtual void backward(const at::Tensor& loss);
   /// Steps one optimizer of several by name; adversarial models call it from train_step.

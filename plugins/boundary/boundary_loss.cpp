@@ -48,15 +48,19 @@ class BoundaryLoss final : public Loss {
   at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
                      const at::Tensor& pixel_weight, TrainContext& context) override {
     const at::Tensor x = losses::at_least_float(logits);
-    const at::Tensor valid = losses::valid_pixels(target, ignore_index_);
-    const at::Tensor near = near_boundary(target, ignore_index_, radius_);
-    const at::Tensor weight = (near * (boundary_weight_ - 1.0) + 1.0).to(x.scalar_type()) * valid;
-    at::Tensor sum = terms(x, target) * weight;
+    at::Tensor sum = terms(x, target) * weights(target, x);
     if (pixel_weight.defined()) sum = sum * pixel_weight;
-    return losses::mean(sum.sum(), weight.sum(), context);
+    const auto count = [&](const at::Tensor& labels) { return weights(labels, x).sum(); };
+    return losses::mean(sum.sum(), target, count, context);
   }
 
  private:
+  /// [N, H, W]; 0 where a pixel is ignored.
+  at::Tensor weights(const at::Tensor& target, const at::Tensor& like) const {
+    const at::Tensor near = near_boundary(target, ignore_index_, radius_);
+    return (near * (boundary_weight_ - 1.0) + 1.0).to(like.scalar_type()) *
+           losses::valid_pixels(target, ignore_index_);
+  }
   /// [N, H, W]; what ignored pixels have does not matter, their weight is 0.
   at::Tensor terms(const at::Tensor& logits, const at::Tensor& target) const {
     if (binary_) {

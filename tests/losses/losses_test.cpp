@@ -196,6 +196,7 @@ TEST(EveryLoss, IsAMeanOverAllRanks) {
   struct Ranks : TrainContext {
     at::Tensor total;
     bool counting = true;
+    using TrainContext::global_count;
     at::Tensor global_count(const at::Tensor& count) override {
       if (counting) total = total.defined() ? total + count : count.clone();
       return total;
