@@ -3,6 +3,9 @@
 
 #include <torch/nn/module.h>
 
+#include <string>
+#include <vector>
+
 #include "framework/model/features.hpp"
 #include "framework/model/spec.hpp"
 #include "registry/component.hpp"
@@ -29,6 +32,11 @@ class STRATA_API Backbone : public torch::nn::Module {
 
   /// images: [N, C, H, W] float, normalised -> the levels of output().
   virtual Features forward(const at::Tensor& images) = 0;
+
+  /// What counts as one layer to `optimizer.layer_decay`, from the images on: lists of dotted paths
+  /// in this backbone, of modules ("layer1.0") or parameters. Each parameter is in exactly one.
+  using Layers = std::vector<std::vector<std::string>>;
+  virtual Layers layers() const = 0;
 };
 
 }  // namespace strata

@@ -254,6 +254,15 @@ class EfficientNet final : public Backbone {
     return features;
   }
 
+  /// The stem, every block, and the head, which no loss reaches.
+  Layers layers() const override {
+    Layers layers{{"_conv_stem"}};
+    if (norm0_) layers[0].push_back("_bn0");
+    append_children(layers, "_blocks", *blocks_);
+    if (options_.keep_head) layers.push_back({"_conv_head", "_bn1"});
+    return layers;
+  }
+
   void train(bool on = true) override {
     Backbone::train(on);
     if (options_.norm_eval) nn::fix_batch_norm_statistics(*this);

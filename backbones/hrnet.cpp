@@ -284,6 +284,21 @@ class HrNet final : public Backbone {
     return features;
   }
 
+  /// The stem, every block of layer1, then each transition and each module of the stages.
+  Layers layers() const override {
+    Layers layers{{"conv1", "conv2"}};
+    for (const int number : {1, 2}) {
+      const nn::Norm& norm = norm_[static_cast<std::size_t>(number - 1)];
+      if (norm) layers[0].push_back(norm.short_name() + std::to_string(number));
+    }
+    append_children(layers, "layer1", *layer1_);
+    for (std::size_t s = 0; s < stages_.size(); ++s) {
+      layers.push_back({"transition" + std::to_string(s + 1)});
+      append_children(layers, "stage" + std::to_string(s + 2), *stages_[s]);
+    }
+    return layers;
+  }
+
   void train(bool on = true) override {
     Backbone::train(on);
     if (options_.norm_eval) nn::fix_batch_norm_statistics(*this);

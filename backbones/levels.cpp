@@ -38,4 +38,9 @@ std::int64_t image_channels(const FeatureSpec& image) {
   return image.levels[0].channels;
 }
 
+void append_children(Backbone::Layers& layers, const std::string& name,
+                     const torch::nn::Module& module) {
+  for (const auto& child : module.named_children()) layers.push_back({name + "." + child.key()});
+}
+
 }  // namespace strata::backbones

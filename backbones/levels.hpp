@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "backbones/backbone.hpp"
 #include "framework/model/spec.hpp"
 
 namespace strata::backbones {
@@ -18,5 +20,9 @@ bool wanted(const std::vector<std::int64_t>& out_indices, std::int64_t index);
 
 /// Channels of the images. Throws std::logic_error unless `image` is one level at stride 1.
 std::int64_t image_channels(const FeatureSpec& image);
+
+/// Adds the children of `module`, which the backbone calls `name`, as a layer each.
+void append_children(Backbone::Layers& layers, const std::string& name,
+                     const torch::nn::Module& module);
 
 }  // namespace strata::backbones

@@ -187,6 +187,16 @@ class ResNet : public Backbone {
     return features;
   }
 
+  /// The stem, then every block.
+  Layers layers() const override {
+    Layers layers{{stem_ ? "stem" : "conv1"}};
+    if (!stem_ && norm1_) layers[0].push_back(norm1_.short_name() + std::string("1"));
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      append_children(layers, "layer" + std::to_string(i + 1), *stages_[i]);
+    }
+    return layers;
+  }
+
   void train(bool on = true) override {
     Backbone::train(on);
     if (options_.norm_eval) nn::fix_batch_norm_statistics(*this);

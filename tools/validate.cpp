@@ -39,6 +39,19 @@ void check_patterns(const Experiment& experiment) {
   engine::plan_trainers(experiment, *model, freezer.get());
 }
 
+/// Numbers of a schedule that contradict each other or the optimizer's.
+void check_schedule(const Experiment& experiment) {
+  if (!experiment.schedule) return;
+  constexpr std::int64_t kManySteps = 1'000'000;  // of a run counted in epochs
+  for (const auto& [name, slot] : experiment.optimizer.sets) {
+    const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
+    if (common.base_batch_size) continue;  // its rate is known once the model is
+    experiment.schedule->build({.steps = experiment.train.steps.value_or(kManySteps),
+                                .base_lr = common.lr,
+                                .steps_in_epoch = 1.0});
+  }
+}
+
 }  // namespace
 
 int run_validate(int argc, char** argv) {
@@ -55,6 +68,7 @@ int run_validate(int argc, char** argv) {
         Registry registry;
         register_builtin_components(registry);
         const Experiment experiment = load_experiment(path, overrides, registry);
+        check_schedule(experiment);
         check_patterns(experiment);
         if (data) check_data(experiment);
         std::printf("%s: valid\n", path.c_str());

@@ -42,6 +42,8 @@ struct OptimizerOptions {
   std::string paramwise_mode = "multiply";
   std::optional<double> norm_decay_mult;
   std::optional<double> bias_decay_mult;
+  std::optional<double> layer_decay;
+  std::optional<std::int64_t> base_batch_size;
 
   static auto fields() {
     using config::field;
@@ -65,7 +67,16 @@ struct OptimizerOptions {
             .at_least(0),
         field("bias_decay_mult", &OptimizerOptions::bias_decay_mult,
               "factor on the weight decay of biases outside normalisation layers")
-            .at_least(0)};
+            .at_least(0),
+        field("layer_decay", &OptimizerOptions::layer_decay,
+              "factor on the learning rate for each layer of the backbone between a parameter and "
+              "the backbone's output, its own included")
+            .above(0)
+            .at_most(1),
+        field("base_batch_size", &OptimizerOptions::base_batch_size,
+              "the samples a step for which `lr` was chosen: lr grows in proportion to the real "
+              "number (batch size times accumulated batches); left out: lr is taken as it is")
+            .at_least(1)};
   }
 };
 
@@ -90,6 +101,7 @@ struct WarmupOptions {
 /// Keys that every schedule has. Schedule options derive from this and join their own fields.
 struct ScheduleOptions {
   std::optional<WarmupOptions> warmup;
+  bool by_epoch = false;
   std::optional<std::int64_t> begin;
   std::optional<std::int64_t> end;
 
@@ -98,8 +110,11 @@ struct ScheduleOptions {
     return std::tuple{
         field("warmup", &ScheduleOptions::warmup,
               "linear warm-up in front of the schedule: a number of steps, or a table"),
+        field("by_epoch", &ScheduleOptions::by_epoch,
+              "epochs instead of steps: begin, end and all that the schedule itself counts are "
+              "epochs, and its factor changes with each epoch; the warm-up counts steps"),
         field("begin", &ScheduleOptions::begin,
-              "step at which the schedule starts; left out: the end of the warm-up")
+              "step at which the schedule starts; left out: the end of the warm-up (by_epoch: 0)")
             .at_least(0),
         field("end", &ScheduleOptions::end,
               "step at which the schedule has run out; left out: the end of the run")

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
+#include "backbones/backbone.hpp"
 #include "framework/base/error.hpp"
 #include "framework/config/globs.hpp"
 
@@ -73,6 +75,11 @@ class Rules {
   Rules(const std::vector<ModelParameter>& parameters, const OptimizerOptions& options)
       : options_(options), longest_(options.paramwise_mode == "longest") {
     const std::vector<std::string> names = names_of(parameters);
+    const bool layered = std::any_of(parameters.begin(), parameters.end(),
+                                     [](const auto& parameter) { return parameter.depth > 0; });
+    if (options.layer_decay && !layered) {
+      throw OptionError("layer_decay", "the model has no backbone that says what its layers are");
+    }
     for (const auto& [key, rule] : options.paramwise) {
       const bool used = std::any_of(names.begin(), names.end(),
                                     [&, &r = rule](const auto& name) { return hits(r, name); });
@@ -106,6 +113,10 @@ class Rules {
       for (const auto& [key, rule] : options_.paramwise) {
         if (hits(rule, parameter.name)) setting.take(key, rule.lr_mult, rule.decay_mult);
       }
+    }
+    if (options_.layer_decay && parameter.depth > 0) {
+      setting.take(fmt::format("layer_decay^{}", parameter.depth),
+                   std::pow(*options_.layer_decay, parameter.depth), 1.0);
     }
     if (parameter.norm && options_.norm_decay_mult) {
       setting.take("norm_decay_mult", 1.0, *options_.norm_decay_mult);
@@ -156,6 +167,21 @@ void count(std::vector<Summary>& lines, Summary line, const at::Tensor& tensor) 
   place->elements += tensor.numel();
 }
 
+// Depths of a backbone's parameters; `path` is its place in the model.
+void set_depths(std::vector<ModelParameter>& parameters, const std::string& path,
+                const Backbone& backbone) {
+  const Backbone::Layers layers = backbone.layers();
+  const std::string prefix = path.empty() ? "" : path + ".";
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    for (const std::string& part : layers[i]) {
+      for (ModelParameter& parameter : parameters) {
+        if (!config::glob_match(prefix + part, parameter.name)) continue;
+        parameter.depth = static_cast<std::int64_t>(layers.size() - i);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<ModelParameter> parameters_of(const torch::nn::Module& model) {
@@ -174,6 +200,11 @@ std::vector<ModelParameter> parameters_of(const torch::nn::Module& model) {
   add("", model);
   for (const auto& item : model.named_modules("", /*include_self=*/false)) {
     add(item.key(), *item.value());
+  }
+  if (const auto* backbone = dynamic_cast<const Backbone*>(&model)) set_depths(all, "", *backbone);
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    const auto* backbone = dynamic_cast<const Backbone*>(item.value().get());
+    if (backbone != nullptr) set_depths(all, item.key(), *backbone);
   }
   return all;
 }
@@ -255,7 +286,8 @@ void Freezer::fix_modes(std::int64_t step) {
 }
 
 GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
-                      const OptimizerOptions& options, const Freezer* freezer) {
+                      const OptimizerOptions& options, const Freezer* freezer,
+                      std::int64_t samples) {
   for (std::size_t i = 0; i < options.params.size(); ++i) {
     const std::vector<std::string> names = names_of(parameters);
     const bool used = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
@@ -269,6 +301,10 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
   }
   const Rules rules(parameters, options);
   GroupPlan plan;
+  plan.lr = options.lr;
+  if (options.base_batch_size && samples > 0) {
+    plan.lr *= static_cast<double>(samples) / static_cast<double>(*options.base_batch_size);
+  }
   std::vector<Summary> lines;
   Summary still{"(frozen)", "-", "-"};
   for (const ModelParameter& parameter : parameters) {
@@ -285,7 +321,7 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
       continue;
     }
     const Setting setting = rules.of(parameter);
-    const double lr = options.lr * setting.lr_mult;
+    const double lr = plan.lr * setting.lr_mult;
     const double decay = options.weight_decay * setting.decay_mult;
     auto place = std::find_if(plan.groups.begin(), plan.groups.end(), [&](const auto& group) {
       return group.lr == lr && group.weight_decay == decay;

@@ -17,7 +17,9 @@ namespace strata::optim {
 struct ModelParameter {
   std::string name;
   at::Tensor tensor;
-  bool norm = false;  // scale or shift of a normalisation layer
+  bool norm = false;       // scale or shift of a normalisation layer
+  std::int64_t depth = 0;  // of a backbone with layers(): how many lie between it and the features,
+                           // its own included; 0 elsewhere
 };
 
 /// Every parameter once, in registration order (a shared one under its first name).
@@ -57,12 +59,15 @@ class STRATA_API Freezer {
 struct GroupPlan {
   std::vector<ParameterGroup> groups;  // parameters of equal settings share one
   std::string table;  // rules → tensors, parameters, lr, decay; lines of equal columns
+  double lr = 0.0;    // the optimizer's, scaled with the batch if asked for
 };
 
 /// Applies the rules to those of `parameters` that `options.params` selects and `freezer` (may be
 /// null) does not hold for good. Throws OptionError(key, …), relative to the optimizer, for a
 /// pattern that matches no parameter and is not optional, or when nothing is left to train.
+/// `samples` a step are what options.base_batch_size is compared with.
 STRATA_API GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
-                                 const OptimizerOptions& options, const Freezer* freezer);
+                                 const OptimizerOptions& options, const Freezer* freezer,
+                                 std::int64_t samples = 0);
 
 }  // namespace strata::optim

@@ -1,6 +1,7 @@
 #include "framework/optim/schedule.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "framework/base/error.hpp"
@@ -9,13 +10,23 @@ namespace strata {
 
 Schedule::Schedule(const ScheduleOptions& options, const Context& context)
     : warmup_(options.warmup.value_or(WarmupOptions{})) {
-  begin_ = options.begin.value_or(warmup_.steps);
-  const std::int64_t end = options.end.value_or(context.steps);
+  if (options.by_epoch) {
+    if (context.steps_in_epoch <= 0) {
+      throw OptionError("by_epoch", "the length of an epoch is not known here; count in steps");
+    }
+    steps_in_unit_ = context.steps_in_epoch;
+  }
+  begin_ = options.begin.value_or(options.by_epoch ? 0 : warmup_.steps);
+  const std::int64_t end = options.end.value_or(
+      options.by_epoch
+          ? std::llround(std::ceil(static_cast<double>(context.steps) / steps_in_unit_))
+          : context.steps);
   // A run cut short, down to its warm-up, is no mistake; two numbers that contradict each other
   // are.
   if (options.end && end <= begin_) {
-    throw OptionError("end", "the schedule ends before it begins at step " +
-                                 std::to_string(begin_) + ", got " + std::to_string(end));
+    throw OptionError("end", std::string("the schedule ends before it begins at ") +
+                                 (options.by_epoch ? "epoch " : "step ") + std::to_string(begin_) +
+                                 ", got " + std::to_string(end));
   }
   length_ = std::max<std::int64_t>(end - begin_, 1);
 }
@@ -28,7 +39,8 @@ double Schedule::factor(std::int64_t step) const {
     factor = warmup_.start_factor + (1.0 - warmup_.start_factor) * static_cast<double>(step) /
                                         static_cast<double>(warmup_.steps);
   }
-  if (step >= begin_) factor *= main_factor(std::min(step - begin_, length_));
+  const auto now = static_cast<std::int64_t>(static_cast<double>(step) / steps_in_unit_);
+  if (now >= begin_) factor *= main_factor(std::min(now - begin_, length_));
   return factor;
 }
 

@@ -12,8 +12,9 @@ class STRATA_API Schedule {
  public:
   static constexpr const char* kind = "schedule";
   struct Context {
-    std::int64_t steps = 0;  // optimizer steps of the whole run
-    double base_lr = 1.0;    // `lr` of the optimizer, by which absolute values are divided
+    std::int64_t steps = 0;       // optimizer steps of the whole run
+    double base_lr = 1.0;         // `lr` of the optimizer, by which absolute values are divided
+    double steps_in_epoch = 0.0;  // 0: not known, and a schedule by epochs is refused
   };
   virtual ~Schedule();
 
@@ -23,13 +24,14 @@ class STRATA_API Schedule {
 
  protected:
   Schedule(const ScheduleOptions& options, const Context& context);
-  /// Factor of the main schedule, `step` counted from its begin: 0 … length().
+  /// Factor of the main schedule, `step` (or epoch) counted from its begin: 0 … length().
   virtual double main_factor(std::int64_t step) const = 0;
   std::int64_t begin() const { return begin_; }
   std::int64_t length() const { return length_; }
 
  private:
   WarmupOptions warmup_;
+  double steps_in_unit_ = 1.0;  // what begin_ and length_ count: steps, or epochs of so many
   std::int64_t begin_ = 0;
   std::int64_t length_ = 1;
 };

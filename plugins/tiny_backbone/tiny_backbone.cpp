@@ -48,6 +48,9 @@ class TinyBackbone final : public Backbone {
     return features;
   }
 
+  /// Layers as `optimizer.layer_decay` counts them.
+  Layers layers() const override { return {{"block0"}, {"block1"}, {"block2"}, {"block3"}}; }
+
  private:
   std::vector<nn::ConvModule> blocks_;
 };

@@ -132,6 +132,7 @@ def losses_golden() -> list[dict]:
 # ---------------------------------------------------------------- optimizers and schedules
 def optimizer_curves() -> list[dict]:
     """Ten steps on f(x) = sum a_i (x_i - b_i)^2 / 2 from x0; a decaying and a steep direction."""
+    import timm.optim
     a = torch.tensor([1.0, 10.0, 0.1, 3.0], dtype=torch.float64)
     b = torch.tensor([0.5, -1.0, 2.0, 0.0], dtype=torch.float64)
     x0 = [1.0, 2.0, -1.5, 0.25]
@@ -150,9 +151,11 @@ def optimizer_curves() -> list[dict]:
              None),
             ("adamw_no_decay", "AdamW", dict(lr=0.05, weight_decay=0.0), None),
             ("adamw_amsgrad", "AdamW", dict(lr=0.3, betas=[0.9, 0.6], weight_decay=0.01, amsgrad=True), None),
+            ("adam", "Adam", dict(lr=0.05, betas=[0.8, 0.95], weight_decay=0.1), None),
+            ("lion", "Lion", dict(lr=0.05, betas=[0.8, 0.95], weight_decay=0.1), None),
             ("adamw_clip", "AdamW", dict(lr=0.05, weight_decay=0.01), 1.5)]:
         x = torch.nn.Parameter(torch.tensor(x0, dtype=torch.float64))
-        optimizer = getattr(torch.optim, kind)([x], **options)
+        optimizer = getattr(timm.optim if kind == "Lion" else torch.optim, kind)([x], **options)
         losses, params, norms = [], [], []
         for _ in range(10):
             optimizer.zero_grad()
@@ -187,51 +190,99 @@ def mmengine_lrs(base: float, steps: int, schedulers: list[dict]) -> list[float]
 def torch_lrs(base: float, steps: int, make) -> list[float]:
     p = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([p], lr=base)
-    scheduler = make(optimizer)
+    made = make(optimizer)
+    schedulers = made if isinstance(made, list) else [made]
     lrs = []
     for _ in range(steps):
         lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        scheduler.step()
+        for scheduler in schedulers:
+            scheduler.step()
     return lrs
 
 
-def schedule_curves() -> list[dict]:
-    out = []
-    warm = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=8)
-    for name, base, steps, schedulers in [
-            ("poly", 0.01, 40, [dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=0, end=40,
-                                     by_epoch=False)]),
-            ("poly_power1", 0.01, 40, [dict(type="PolyLR", power=1.0, eta_min=0.0, begin=0, end=40,
-                                            by_epoch=False)]),
-            ("cosine", 0.01, 40, [dict(type="CosineAnnealingLR", T_max=40, eta_min=1e-5, begin=0,
-                                       end=40, by_epoch=False)]),
-            ("linear", 0.01, 40, [dict(type="LinearLR", start_factor=1.0, end_factor=0.1, begin=0,
-                                       end=40, by_epoch=False)]),
-            ("step", 0.01, 40, [dict(type="MultiStepLR", milestones=[10, 25, 30], gamma=0.1,
-                                     by_epoch=False)]),
-            ("step_every", 0.01, 40, [dict(type="StepLR", step_size=12, gamma=0.5,
-                                           by_epoch=False)]),
-            ("warmup_poly", 0.01, 40, [warm, dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=8,
-                                                  end=40, by_epoch=False)]),
-            ("warmup_cosine", 0.01, 40, [warm, dict(type="CosineAnnealingLR", T_max=32,
-                                                    eta_min=0.0, begin=8, end=40,
-                                                    by_epoch=False)]),
-            ("warmup_overlapping_poly", 6e-5, 40, [
-                dict(type="LinearLR", start_factor=1e-6, by_epoch=False, begin=0, end=8),
-                dict(type="PolyLR", power=1.0, eta_min=0.0, begin=8, end=40, by_epoch=False)]),
-            ("warmup_step", 0.01, 40, [warm, dict(type="MultiStepLR", milestones=[20, 30],
-                                                  gamma=0.1, by_epoch=False)])]:
-        out.append(dict(name=name, source="mmengine", base_lr=base, steps=steps,
-                        schedulers=schedulers, lr=mmengine_lrs(base, steps, schedulers)))
-    sched = torch.optim.lr_scheduler
-    for name, make in [
-            ("torch_poly", lambda o: sched.PolynomialLR(o, total_iters=40, power=0.9)),
-            ("torch_cosine", lambda o: sched.CosineAnnealingLR(o, T_max=40, eta_min=1e-5)),
-            ("torch_linear", lambda o: sched.LinearLR(o, start_factor=1e-3, total_iters=8)),
-            ("torch_step", lambda o: sched.MultiStepLR(o, milestones=[10, 25, 30], gamma=0.1))]:
-        out.append(dict(name=name, source="torch", base_lr=0.01, steps=40,
-                        lr=torch_lrs(0.01, 40, make)))
+def golden_schedules() -> list[dict]:
+    """Our schedules (`strata`, TOML) with the rates that torch's or mmengine's scheduler gives."""
+    s = torch.optim.lr_scheduler
+    steps, out = 40, []
+
+    def add(name, source, strata, lr, base=0.01, steps_in_epoch=0):
+        out.append(dict(name=name, source=source, strata=strata, base_lr=base, steps=steps,
+                        steps_in_epoch=steps_in_epoch, lr=lr))
+
+    def chain(optimizer, parts, milestones):
+        return s.SequentialLR(optimizer, [part(optimizer) for part in parts], milestones)
+
+    def warm(optimizer):
+        return s.LinearLR(optimizer, start_factor=0.1, total_iters=8)
+
+    linear_warmup = "\nwarmup = {steps = 8, start_factor = 0.1}"
+    for name, strata, make in [
+            ("constant", 'type = "ConstantLR"\nfactor = 0.25',
+             lambda o: s.ConstantLR(o, factor=0.25, total_iters=100)),
+            ("linear", 'type = "LinearLR"\nstart_factor = 0.2\nend_factor = 0.7\nend = 30',
+             lambda o: s.LinearLR(o, start_factor=0.2, end_factor=0.7, total_iters=30)),
+            ("poly", 'type = "PolyLR"\npower = 0.9\nend = 30',
+             lambda o: s.PolynomialLR(o, total_iters=30, power=0.9)),
+            ("cosine", 'type = "CosineAnnealingLR"\nmin_lr = 1e-5',
+             lambda o: s.CosineAnnealingLR(o, T_max=40, eta_min=1e-5)),
+            ("cosine_restarts", 'type = "CosineRestartLR"\nperiods = [6, 12, 24]\nmin_lr = 1e-4',
+             lambda o: s.CosineAnnealingWarmRestarts(o, T_0=6, T_mult=2, eta_min=1e-4)),
+            ("step", 'type = "StepLR"\nstep_size = 12\ngamma = 0.5',
+             lambda o: s.StepLR(o, step_size=12, gamma=0.5)),
+            ("multi_step", 'type = "MultiStepLR"\nmilestones = [10, 25, 30]',
+             lambda o: s.MultiStepLR(o, milestones=[10, 25, 30], gamma=0.1)),
+            ("exponential", 'type = "ExponentialLR"\ngamma = 0.93',
+             lambda o: s.ExponentialLR(o, gamma=0.93)),
+            ("one_cycle", 'type = "OneCycleLR"',
+             lambda o: s.OneCycleLR(o, max_lr=0.01, total_steps=40, cycle_momentum=False)),
+            ("one_cycle_linear", 'type = "OneCycleLR"\nanneal_strategy = "linear"\n'
+             "pct_start = 0.45\ndiv_factor = 10\nfinal_div_factor = 100",
+             lambda o: s.OneCycleLR(o, max_lr=0.01, total_steps=40, cycle_momentum=False,
+                                    anneal_strategy="linear", pct_start=0.45, div_factor=10,
+                                    final_div_factor=100)),
+            ("one_cycle_three_phase", 'type = "OneCycleLR"\nthree_phase = true',
+             lambda o: s.OneCycleLR(o, max_lr=0.01, total_steps=40, cycle_momentum=False,
+                                    three_phase=True)),
+            ("warmup_poly", 'type = "PolyLR"\npower = 0.9' + linear_warmup,
+             lambda o: chain(o, [warm, lambda p: s.PolynomialLR(p, total_iters=32, power=0.9)],
+                             [8])),
+            ("warmup_cosine", 'type = "CosineAnnealingLR"' + linear_warmup,
+             lambda o: chain(o, [warm, lambda p: s.CosineAnnealingLR(p, T_max=32)], [8])),
+            ("warmup_exponential", 'type = "ExponentialLR"\ngamma = 0.9' + linear_warmup,
+             lambda o: chain(o, [warm, lambda p: s.ExponentialLR(p, gamma=0.9)], [8])),
+            ("warmup_times_multi_step",
+             'type = "MultiStepLR"\nmilestones = [5, 20]\nbegin = 0' + linear_warmup,
+             lambda o: [warm(o), s.MultiStepLR(o, milestones=[5, 20], gamma=0.1)]),
+            ("sequence", 'type = "SequentialLR"\nmilestones = [8, 20]\nschedules = ['
+             '{type = "LinearLR", start_factor = 0.1, end_factor = 1.0}, '
+             '{type = "ConstantLR"}, {type = "ExponentialLR", gamma = 0.9}]',
+             lambda o: chain(o, [warm, lambda p: s.ConstantLR(p, factor=1.0),
+                                 lambda p: s.ExponentialLR(p, gamma=0.9)], [8, 20]))]:
+        add(name, "torch", strata, torch_lrs(0.01, steps, make))
+    for name, strata, make in [
+            ("epochs_multi_step", 'type = "MultiStepLR"\nmilestones = [3, 6]',
+             lambda o: s.MultiStepLR(o, milestones=[3, 6], gamma=0.1)),
+            ("epochs_cosine", 'type = "CosineAnnealingLR"',
+             lambda o: s.CosineAnnealingLR(o, T_max=8)),
+            ("epochs_exponential", 'type = "ExponentialLR"\ngamma = 0.8',
+             lambda o: s.ExponentialLR(o, gamma=0.8))]:
+        rates = torch_lrs(0.01, steps // 5, make)  # stepped once an epoch, of five steps
+        add(name, "torch", strata + "\nby_epoch = true",
+            [rate for rate in rates for _ in range(5)], steps_in_epoch=5)
+    # mmengine's polynomial and linear schedules reach their end at step end - 1.
+    def mm(**keys):
+        return dict(by_epoch=False, **keys)
+    mm_warm = mm(type="LinearLR", start_factor=1e-3, begin=0, end=8)
+    for name, strata, schedulers in [
+            ("mmengine_warmup_poly", 'type = "PolyLR"\npower = 0.9\nmin_lr = 1e-4\nbegin = 8\n'
+             "end = 39\nwarmup = {steps = 7, start_factor = 1e-3}",
+             [mm_warm, mm(type="PolyLR", power=0.9, eta_min=1e-4, begin=8, end=40)]),
+            ("mmengine_cosine_restarts", 'type = "CosineRestartLR"\nperiods = [10, 20, 10]\n'
+             "restart_weights = [1, 0.5, 0.25]\nmin_lr = 1e-4",
+             [mm(type="CosineRestartLR", periods=[10, 20, 10], restart_weights=[1, 0.5, 0.25],
+                 eta_min=1e-4)])]:
+        add(name, "mmengine", strata, mmengine_lrs(0.01, steps, schedulers))
     return out
 
 
@@ -327,7 +378,7 @@ def main() -> None:
     out = parser.parse_args().out
     dump(out / "fill.json", fill_golden())
     dump(out / "losses.json", losses_golden())
-    dump(out / "optim.json", dict(optimizers=optimizer_curves(), schedules=schedule_curves()))
+    dump(out / "optim.json", dict(optimizers=optimizer_curves(), schedules=golden_schedules()))
     timm_efficientnet_map(out)
     dump(out / "counts.json", more_keys(out))
 

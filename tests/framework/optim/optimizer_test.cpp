@@ -178,8 +178,8 @@ at::Tensor random_weight(at::MemoryFormat format) {
 // Same numbers in either layout, also when the gradient comes in the other one, also after the
 // state went through a file, which is row-major.
 TEST(Optimizers, LayoutsDoNotMatter) {
-  for (const char* toml :
-       {"type = \"SGD\"\nlr = 0.1\nmomentum = 0.9", "type = \"AdamW\"\nlr = 0.1"}) {
+  for (const char* toml : {"type = \"SGD\"\nlr = 0.1\nmomentum = 0.9", "type = \"AdamW\"\nlr = 0.1",
+                           "type = \"Lion\"\nlr = 0.1"}) {
     at::Tensor rows = random_weight(at::MemoryFormat::Contiguous);
     at::Tensor last = random_weight(at::MemoryFormat::ChannelsLast);
     auto of_rows = make(toml, {rows}, 0.1, 0.01);
@@ -204,7 +204,7 @@ TEST(Optimizers, LayoutsDoNotMatter) {
 TEST(Optimizers, StateGoesOnExactly) {
   for (const char* toml :
        {"type = \"SGD\"\nlr = 0.1\nmomentum = 0.9\ndampening = 0.3", "type = \"Adam\"\nlr = 0.1",
-        "type = \"AdamW\"\nlr = 0.1\namsgrad = true"}) {
+        "type = \"AdamW\"\nlr = 0.1\namsgrad = true", "type = \"Lion\"\nlr = 0.1"}) {
     at::Tensor straight = parameter({1.0, -2.0}), broken = parameter({1.0, -2.0});
     auto one = make(toml, {straight}, 0.1, 0.1);
     auto two = make(toml, {broken}, 0.1, 0.1);

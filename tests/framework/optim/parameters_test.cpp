@@ -7,11 +7,15 @@
 #include <torch/nn/modules/dropout.h>
 #include <torch/nn/modules/normalization.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 
+#include "backbones/backbone.hpp"
 #include "framework/base/error.hpp"
 #include "framework/config/config.hpp"
 #include "framework/config/globs.hpp"
+#include "tests/support/slots.hpp"
 
 namespace strata::optim {
 namespace {
@@ -197,6 +201,75 @@ TEST(Groups, APatternMustMatch) {
   EXPECT_EQ(
       error_of("lr = 1\nparams = \"discriminator\"").rfind("params.0: matches no parameter", 0),
       0U);
+}
+
+TEST(Groups, LayerDecayCountsTheBackbonesLayers) {
+  // A ResNet-18 has a stem and eight blocks; a neck or a head would have depth 0.
+  struct Whole : torch::nn::Module {
+    Whole() {
+      backbone = register_module(
+          "backbone",
+          tests::slot_of<Backbone>("type = \"ResNet\"\ndepth = 18").build({FeatureSpec::image(3)}));
+      head = register_module("head", torch::nn::Conv2d(torch::nn::Conv2dOptions(512, 2, 1)));
+    }
+    std::shared_ptr<Backbone> backbone;
+    torch::nn::Conv2d head{nullptr};
+  } whole;
+  const auto all = settings(plan_groups(parameters_of(whole), options(R"(
+lr = 1
+weight_decay = 1
+layer_decay = 0.5
+norm_decay_mult = 0
+[paramwise.stem]
+match = "backbone.conv1"
+lr_mult = 4
+)"),
+                                        nullptr));
+  EXPECT_EQ(all.at("head.weight"), std::make_pair(1.0, 1.0));
+  EXPECT_EQ(all.at("backbone.layer4.1.conv2.weight"), std::make_pair(0.5, 1.0));
+  EXPECT_EQ(all.at("backbone.layer4.0.downsample.0.weight"), std::make_pair(0.25, 1.0));
+  EXPECT_EQ(all.at("backbone.layer1.0.bn1.weight"), std::make_pair(std::pow(0.5, 8), 0.0));
+  EXPECT_EQ(all.at("backbone.conv1.weight"), std::make_pair(4 * std::pow(0.5, 9), 1.0));
+  EXPECT_EQ(all.at("backbone.bn1.bias"), std::make_pair(std::pow(0.5, 9), 0.0));
+  EXPECT_EQ(error_of("lr = 1\nlayer_decay = 0.5"),
+            "layer_decay: the model has no backbone that says what its layers are");
+}
+
+TEST(Groups, EveryParameterOfEveryBackboneIsInOneLayer) {
+  for (const std::string& name : tests::builtin_registry().names(Backbone::kind)) {
+    SCOPED_TRACE(name);
+    const bool residual = name.find("Res") == 0;
+    const auto backbone =
+        tests::slot_of<Backbone>("type = \"" + name + "\"" + (residual ? "\ndepth = 50" : ""))
+            .build({FeatureSpec::image(3)});
+    const Backbone::Layers layers = backbone->layers();
+    EXPECT_GT(layers.size(), 8U);
+    std::int64_t before = static_cast<std::int64_t>(layers.size()) + 1;
+    for (const ModelParameter& parameter : parameters_of(*backbone)) {
+      int places = 0;
+      for (const auto& layer : layers) {
+        for (const std::string& part : layer) places += config::glob_match(part, parameter.name);
+      }
+      EXPECT_EQ(places, 1) << parameter.name;
+      EXPECT_GE(parameter.depth, 1) << parameter.name;
+      before = std::min(before, parameter.depth);
+    }
+    EXPECT_EQ(before, 1) << "the last layer has no parameters";
+    EXPECT_EQ(parameters_of(*backbone).front().depth, static_cast<std::int64_t>(layers.size()));
+  }
+}
+
+// Goyal et al. 2017: the rate grows with the batch.
+TEST(Groups, TheRateGrowsWithTheBatchIfAskedFor) {
+  Net net;
+  const auto rate = [&](const std::string& toml, std::int64_t samples) {
+    return plan_groups(parameters_of(net), options(toml), nullptr, samples);
+  };
+  const GroupPlan plan = rate("lr = 0.01\nbase_batch_size = 16", 40);
+  EXPECT_DOUBLE_EQ(plan.lr, 0.025);
+  EXPECT_DOUBLE_EQ(plan.groups.at(0).lr, 0.025);
+  EXPECT_DOUBLE_EQ(rate("lr = 0.01", 40).groups.at(0).lr, 0.01);
+  EXPECT_DOUBLE_EQ(rate("lr = 0.01\nbase_batch_size = 16", 0).groups.at(0).lr, 0.01);
 }
 
 TEST(Groups, ParamsSelects) {

@@ -13,7 +13,7 @@ namespace strata {
 namespace {
 
 std::shared_ptr<Schedule> make(const std::string& toml, std::int64_t steps, double lr = 1.0) {
-  return tests::slot_of<Schedule>(toml).build({steps, lr});
+  return tests::slot_of<Schedule>(toml).build({.steps = steps, .base_lr = lr});
 }
 
 std::string error_of(const std::string& toml, std::int64_t steps, double lr = 1.0) {
@@ -88,6 +88,39 @@ TEST(Warmup, ANumberIsItsLength) {
 TEST(Warmup, OverlapMultiplies) {
   expect(*make("type = \"PolyLR\"\nbegin = 0\nwarmup = {steps = 5, start_factor = 0.5}", 10),
          {{0, 0.5}, {1, 0.6 * 0.9}, {5, 0.5}});
+}
+
+// Ten steps, four an epoch: the warm-up counts steps, all else epochs.
+TEST(Schedules, ByEpoch) {
+  const auto schedule = tests::slot_of<Schedule>(
+                            "type = \"MultiStepLR\"\nmilestones = [1]\nby_epoch = true\n"
+                            "warmup = {steps = 2, start_factor = 0.5}")
+                            .build({.steps = 10, .base_lr = 1.0, .steps_in_epoch = 4.0});
+  expect(*schedule, {{0, 0.5}, {1, 0.75}, {2, 1.0}, {3, 1.0}, {4, 0.1}, {9, 0.1}});
+  // The end of the run is in its third epoch: three are the length.
+  expect(*tests::slot_of<Schedule>("type = \"PolyLR\"\nby_epoch = true")
+              .build({.steps = 10, .base_lr = 1.0, .steps_in_epoch = 4.0}),
+         {{3, 1.0}, {4, 2.0 / 3}, {9, 1.0 / 3}});
+  EXPECT_NE(error_of("type = \"PolyLR\"\nby_epoch = true", 10)
+                .find("by_epoch: the length of an epoch is not known here; count in steps"),
+            std::string::npos);
+}
+
+TEST(Schedules, AfterTheLastPeriodTheFloor) {
+  expect(*make("type = \"CosineRestartLR\"\nperiods = [2, 2]\nrestart_weights = [1, 0.5]\n"
+               "min_lr_ratio = 0.1",
+               10),
+         {{0, 1.0}, {1, 0.55}, {2, 0.5}, {3, 0.3}, {4, 0.1}, {9, 0.1}});
+  EXPECT_NE(error_of("type = \"CosineRestartLR\"\nperiods = [2, 2, 2]\n"
+                     "restart_weights = [1, 0.5]",
+                     10)
+                .find("restart_weights: needs one number, or one for each of the 3 periods, got 2"),
+            std::string::npos);
+  EXPECT_NE(error_of("type = \"SequentialLR\"\nmilestones = [2, 3]\n"
+                     "schedules = [{type = \"ConstantLR\"}]",
+                     10)
+                .find("milestones: must be one less than the schedules, which are 1, got 2"),
+            std::string::npos);
 }
 
 TEST(Schedules, EndIsThatOfTheRunUnlessGiven) {
