@@ -199,11 +199,15 @@ at::Tensor read_label(const std::string& path) {
   return colours;
 }
 
-void write_png(const std::string& path, const at::Tensor& image) {
+std::string encode_png(const at::Tensor& image) {
   const at::Tensor pixels = image.contiguous();
   const int channels = image.dim() == 2 ? 1 : static_cast<int>(image.size(2));
-  write_text(path, detail::encode_png(pixels.const_data_ptr<std::uint8_t>(), image.size(0),
-                                      image.size(1), channels, {}));
+  return detail::encode_png(pixels.const_data_ptr<std::uint8_t>(), image.size(0), image.size(1),
+                            channels, {});
+}
+
+void write_png(const std::string& path, const at::Tensor& image) {
+  write_text(path, encode_png(image));
 }
 
 void write_label_png(const std::string& path, const at::Tensor& map,

@@ -41,6 +41,9 @@ STRATA_API at::Tensor read_image(const std::string& path, Channels channels = Ch
 /// are not scaled, 16-bit values if they fit), or [H, W, 3] uint8 for a picture in colours.
 STRATA_API at::Tensor read_label(const std::string& path);
 
+/// The PNG file of [H, W] uint8 (grey) or [H, W, 3] uint8 (RGB).
+STRATA_API std::string encode_png(const at::Tensor& image);
+
 /// Writes [H, W] uint8 (grey) or [H, W, 3] uint8 (RGB) as PNG: the file is there whole or not at
 /// all (UserError "path: cannot be written: …").
 STRATA_API void write_png(const std::string& path, const at::Tensor& image);
