@@ -14,6 +14,7 @@ namespace {
 std::string resume_from(const Experiment& experiment, const std::string& given) {
   if (!given.empty()) return engine::checkpoint_of(given);
   const std::string work_dir = engine::work_dir_of(experiment);
+  engine::remove_remains(work_dir);
   if (auto newest = engine::newest_checkpoint(work_dir)) return *newest;
   throw CheckpointError(work_dir + ": there is no checkpoint to resume from; leave --resume out to "
                                    "start anew");

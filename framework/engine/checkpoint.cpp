@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <fcntl.h>
+#include <stdio.h>
+
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -39,16 +43,27 @@ std::optional<std::int64_t> step_of(const std::string& name) {
   return step;
 }
 
+std::string tensor_file(const std::string& name) { return name + ".safetensors"; }
+
+constexpr std::array kRequired{kModel, kOptimizer, kState, kConfig};
+
+std::vector<std::string> files_of(const Checkpoint& checkpoint) {
+  std::vector<std::string> names(kRequired.begin(), kRequired.end());
+  for (const auto& [name, tensors] : checkpoint.hooks) names.push_back(tensor_file(name));
+  return names;
+}
+
 std::string manifest_text(const fs::path& folder, std::int64_t step, const Checkpoint& checkpoint) {
   Json manifest;
   manifest["format"] = kFormat;
   manifest["strata"] = version();
   manifest["libtorch"] = libtorch_version();
   manifest["step"] = step;
-  for (const char* name : {kModel, kOptimizer, kState, kConfig}) {
+  for (const std::string& name : files_of(checkpoint)) {
     const FileSum sum = sum_of(folder / name);
     manifest["files"][name] = {{"size", sum.size}, {"crc32c", fmt::format("{:08x}", sum.crc)}};
   }
+  manifest["served"] = tensor_file(checkpoint.served);
   manifest["plugins"] = checkpoint.plugins;
   return manifest.dump(2) + "\n";
 }
@@ -59,6 +74,19 @@ Json read_json(const fs::path& path) {
   } catch (const Json::exception&) {
     throw CheckpointError(path.string() + ": is not valid JSON");
   }
+}
+
+/// Puts the folder `beside` in the place of `final`, in one step where the file system can: whoever
+/// comes after a kill sees the old one or the new one. What was there is `beside` or gone.
+void replace(const fs::path& beside, const fs::path& final, const fs::path& replaced) {
+  if (!fs::exists(final)) {
+    fs::rename(beside, final);
+    return;
+  }
+  if (::renameat2(AT_FDCWD, beside.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0) return;
+  fs::remove_all(replaced);
+  fs::rename(final, replaced);
+  fs::rename(beside, final);
 }
 
 }  // namespace
@@ -74,15 +102,17 @@ std::string write_checkpoint(const std::string& work_dir, std::int64_t step,
     make_folder(beside);
     io::write_safetensors(beside / kModel, checkpoint.model, {{"format", "pt"}});
     io::write_safetensors(beside / kOptimizer, checkpoint.optimizer);
+    for (const auto& [name, tensors] : checkpoint.hooks) {
+      io::write_safetensors(beside / tensor_file(name), tensors, {{"format", "pt"}});
+    }
     write_text(beside / kState, checkpoint.state);
     write_text(beside / kConfig, checkpoint.config);
     write_text(beside / kManifest, manifest_text(beside, step, checkpoint));
-    for (const char* name : {kModel, kOptimizer}) sync_path(beside / name);
+    for (const std::string& name : files_of(checkpoint)) sync_path(beside / name);
     sync_path(beside);
-    fs::remove_all(replaced);
-    if (fs::exists(final)) fs::rename(final, replaced);
-    fs::rename(beside, final);
+    replace(beside, final, replaced);
     sync_path(work_dir);
+    fs::remove_all(beside);
     fs::remove_all(replaced);
   } catch (const std::exception& error) {
     fs::remove_all(beside, ignored);
@@ -101,8 +131,8 @@ std::string check_checkpoint(const std::string& folder) {
   if (!fs::is_regular_file(base / kManifest)) return "has no manifest.json";
   try {
     const Json manifest = read_json(base / kManifest);
-    for (const char* name : {kModel, kOptimizer, kState, kConfig}) {
-      const Json& entry = manifest.at("files").at(name);
+    for (const char* name : kRequired) manifest.at("files").at(name);
+    for (const auto& [name, entry] : manifest.at("files").items()) {
       if (!fs::is_regular_file(base / name)) return fmt::format("{} is missing", name);
       const auto size = entry.at("size").get<std::uint64_t>();
       if (fs::file_size(base / name) != size) {
@@ -132,6 +162,11 @@ Checkpoint read_checkpoint(const std::string& folder) {
   checkpoint.state = read_text(base / kState);
   checkpoint.config = read_text(base / kConfig);
   const Json manifest = read_json(base / kManifest);
+  checkpoint.served = fs::path(manifest.value("served", kModel)).stem();
+  for (const auto& [name, entry] : manifest.at("files").items()) {
+    if (std::find(kRequired.begin(), kRequired.end(), name) != kRequired.end()) continue;
+    checkpoint.hooks.emplace_back(fs::path(name).stem(), io::read_safetensors(base / name).tensors);
+  }
   if (const auto plugins = manifest.find("plugins"); plugins != manifest.end()) {
     checkpoint.plugins = plugins->get<std::vector<std::string>>();
   }
@@ -186,12 +221,51 @@ std::optional<std::string> best_checkpoint(const std::string& work_dir) {
   return error ? link.string() : (fs::path(work_dir) / target).string();
 }
 
+bool free_name(const std::string& hook) {
+  return tensor_file(hook) != kModel && tensor_file(hook) != kOptimizer;
+}
+
+void remove_checkpoint(const std::string& folder) {
+  const fs::path path(folder),
+      away = path.parent_path() / ("." + path.filename().string() + ".old");
+  std::error_code error;  // a checkpoint too many is no reason to end a run
+  fs::remove_all(away, error);
+  fs::rename(path, away, error);
+  fs::remove_all(error ? path : away, error);
+}
+
+void remove_remains(const std::string& work_dir) {
+  std::vector<fs::path> remains;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(work_dir, error)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(".step_")) continue;
+    const fs::path step = entry.path().parent_path() / entry.path().stem().string().substr(1);
+    if (entry.path().extension() == ".replaced" && !fs::exists(step)) {
+      fs::rename(entry.path(), step, error);  // killed between two renames: the old one is whole
+    } else {
+      remains.push_back(entry.path());
+    }
+  }
+  for (const fs::path& path : remains) fs::remove_all(path, error);
+}
+
+namespace {
+
+std::string served_by(const fs::path& checkpoint) {
+  const fs::path manifest = checkpoint / kManifest;
+  if (!fs::is_regular_file(manifest)) return checkpoint / kModel;
+  return checkpoint / fs::path(read_json(manifest).value("served", kModel)).filename();
+}
+
+}  // namespace
+
 std::string weights_of(const std::string& path) {
   if (fs::is_regular_file(path)) return path;
   if (!fs::is_directory(path)) throw CheckpointError(path + ": no such file or folder");
-  if (fs::is_regular_file(fs::path(path) / kModel)) return fs::path(path) / kModel;
-  if (const auto best = best_checkpoint(path)) return fs::path(*best) / kModel;
-  if (const auto newest = newest_checkpoint(path)) return fs::path(*newest) / kModel;
+  if (fs::is_regular_file(fs::path(path) / kModel)) return served_by(path);
+  if (const auto best = best_checkpoint(path)) return served_by(*best);
+  if (const auto newest = newest_checkpoint(path)) return served_by(*newest);
   throw CheckpointError(path + ": has no checkpoint (step_N folder); train first, or give weights");
 }
 

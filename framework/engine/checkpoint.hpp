@@ -1,10 +1,11 @@
 // Checkpoints: folders step_N/ that are whole or not there.
 //
 //   model.safetensors      parameters and buffers under their native names
-//   optimizer.safetensors  "<parameter>.exp_avg", … (of several optimizers
-//   "<optimizer>/<parameter>.…") state.json             everything else that a resumed run
-//   continues from config.toml            the resolved config manifest.json          sizes and
-//   checksums of the others
+//   optimizer.safetensors  "<parameter>.exp_avg", … (of several: "<optimizer>/<parameter>.…")
+//   <hook>.safetensors     what a hook keeps: averaged weights
+//   state.json             everything else that a resumed run continues from
+//   config.toml            the resolved config
+//   manifest.json          sizes and checksums of the others, and which file is to be served
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,8 @@ namespace strata::engine {
 struct Checkpoint {
   TensorMap model;
   TensorMap optimizer;
+  std::vector<std::pair<std::string, TensorMap>> hooks;  // by name, of those that keep tensors
+  std::string served = "model";      // what validation measured: "model", or the name of a hook
   std::string state;                 // JSON
   std::string config;                // TOML
   std::vector<std::string> plugins;  // that the config's components came from
@@ -54,8 +57,17 @@ STRATA_API void mark_best(const std::string& work_dir, std::int64_t step);
 /// The folder work_dir/best points at; nullopt when there is none.
 STRATA_API std::optional<std::string> best_checkpoint(const std::string& work_dir);
 
-/// The weight file that `path` means: itself, or, of a checkpoint folder, model.safetensors; of a
-/// work dir that of its best checkpoint or else of its newest. Throws CheckpointError.
+/// Whether a hook of this name may keep tensors: the name is not that of another file.
+STRATA_API bool free_name(const std::string& hook);
+
+/// Takes away what a killed process has left of checkpoints that it was writing or removing.
+STRATA_API void remove_remains(const std::string& work_dir);
+/// Removes a checkpoint so that no kill leaves a part of it under its name.
+STRATA_API void remove_checkpoint(const std::string& folder);
+
+/// The weight file that `path` means: itself, or, of a checkpoint folder, the one that validation
+/// measured (model.safetensors, or averaged weights); of a work dir that of its best checkpoint or
+/// else of its newest. Throws CheckpointError.
 STRATA_API std::string weights_of(const std::string& path);
 
 }  // namespace strata::engine

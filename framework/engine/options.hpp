@@ -29,16 +29,41 @@ struct ClipGradOptions {
   }
 };
 
+/// `train.amp`: mixed precision; `amp = "bf16"` names the type alone.
+struct AmpOptions {
+  std::string dtype = "bf16";
+  double init_scale = 65536.0;
+  std::int64_t growth_interval = 2000;
+
+  static constexpr const char* shorthand = "dtype";
+  static auto fields() {
+    using config::field;
+    return std::tuple{
+        field("dtype", &AmpOptions::dtype,
+              "what convolutions and products compute in; weights, losses and validation stay in "
+              "float32")
+            .one_of({"off", "bf16", "fp16"}),
+        field("init_scale", &AmpOptions::init_scale,
+              "of fp16: first factor on the loss, halved when a gradient overflows")
+            .above(0),
+        field("growth_interval", &AmpOptions::growth_interval,
+              "of fp16: steps without overflow after which the factor is doubled")
+            .at_least(1)};
+  }
+};
+
 struct TrainOptions {
   std::optional<std::int64_t> steps;
   std::optional<std::int64_t> epochs;
   std::optional<std::int64_t> stop_at;
   std::int64_t accumulate = 1;
   std::optional<ClipGradOptions> clip_grad;
+  std::optional<AmpOptions> amp;
   std::int64_t log_interval = 50;
   std::optional<std::int64_t> checkpoint_interval;
   std::int64_t keep_last = 1;
   std::string on_nan = "stop";
+  bool tensorboard = true;
 
   static auto fields() {
     using config::field;
@@ -55,6 +80,7 @@ struct TrainOptions {
             .at_least(1),
         field("clip_grad", &TrainOptions::clip_grad,
               "limit on the gradients: the largest norm, or a table"),
+        field("amp", &TrainOptions::amp, "mixed precision: \"bf16\", \"fp16\", or a table"),
         field("log_interval", &TrainOptions::log_interval, "steps between log lines").at_least(1),
         field("checkpoint_interval", &TrainOptions::checkpoint_interval,
               "steps between checkpoints; left out: with each validation. The last step has one in "
@@ -64,8 +90,10 @@ struct TrainOptions {
               "how many of the newest checkpoints stay; the best one stays besides")
             .at_least(1),
         field("on_nan", &TrainOptions::on_nan,
-              "what to do when a logged loss is not finite: end with an error, or go on")
-            .one_of({"stop", "ignore"})};
+              "what to do when a loss is not finite: end with an error, or go on")
+            .one_of({"stop", "ignore"}),
+        field("tensorboard", &TrainOptions::tensorboard,
+              "write scalars and pictures for TensorBoard, into work_dir/tensorboard")};
   }
 };
 

@@ -4,11 +4,13 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <mutex>
@@ -18,6 +20,7 @@
 #include "framework/base/log.hpp"
 #include "framework/base/philox.hpp"
 #include "framework/config/config.hpp"
+#include "framework/engine/amp.hpp"
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/interrupt.hpp"
 #include "framework/engine/progress.hpp"
@@ -55,6 +58,14 @@ void seed_torch(std::uint64_t seed, std::uint64_t batch) {
 bool more_is_better(const std::string& score, const std::string& rule) {
   if (rule != "auto") return rule == "max";
   return score.find("loss") == std::string::npos && score.find("error") == std::string::npos;
+}
+
+/// Peak of what tensors took of a GPU's memory.
+std::int64_t peak_device_memory_mib(c10::Device device) {
+  const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
+  return stats.allocated_bytes[static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
+             .peak >>
+         20;
 }
 
 std::string number_text(double value) {
@@ -102,6 +113,23 @@ void require_same_config(const std::string& before, const std::string& now,
                         ": a resumed run must have the same model, data and optimizer:" + lines);
 }
 
+// Steps left out in a row after which half precision is given up: the factor has gone from 65536
+// to 2e-8 then, and it is not the scale that makes gradients overflow.
+constexpr int kMostSkips = 41;
+
+/// What a batch was read from, for messages.
+std::string files_of(const Batch& batch) {
+  constexpr std::size_t kMost = 8;
+  std::string text;
+  std::size_t count = 0;
+  for (const SampleMeta& sample : batch.meta) {
+    for (const std::string& path : sample.paths) {
+      if (++count <= kMost) text += (text.empty() ? "" : ", ") + path;
+    }
+  }
+  return count > kMost ? fmt::format("{} and {} more", text, count - kMost) : text;
+}
+
 std::string key_of(const std::string& optimizer, const std::string& state) {
   return optimizer.empty() ? state : optimizer + "/" + state;
 }
@@ -113,10 +141,18 @@ BatchSource::~BatchSource() = default;
 class Runner::Implementation {
  public:
   Implementation(RunParts parts, RunSettings settings)
-      : parts_(std::move(parts)), settings_(std::move(settings)), context_(*this) {
+      : parts_(std::move(parts)),
+        settings_(std::move(settings)),
+        context_(*this),
+        amp_(amp_type(settings_.train.amp)) {
+    if (amp_ == at::kHalf) scaler_.emplace(*settings_.train.amp);
     std::stable_sort(parts_.hooks.begin(), parts_.hooks.end(), [](const auto& a, const auto& b) {
       return a.second->priority() < b.second->priority();
     });
+    for (const auto& [name, hook] : parts_.hooks) {
+      if (free_name(name)) continue;
+      throw UserError("hooks." + name + ": a checkpoint has a file of this name; choose another");
+    }
     state_.work_dir = settings_.work_dir;
     state_.steps = settings_.steps;
     state_.model = parts_.model.get();
@@ -131,8 +167,25 @@ class Runner::Implementation {
    public:
     explicit Context(Implementation& owner) : owner_(owner) {}
     void backward(const at::Tensor& loss) override {
-      const std::int64_t batches = owner_.settings_.train.accumulate;
-      (batches == 1 ? loss : loss / batches).backward();
+      // Gradients have the precision of what they are gradients of.
+      const Autocast off(owner_.settings_.device.type(), std::nullopt);
+      const double factor = (owner_.scaler_ ? owner_.scaler_->scale() : 1.0) /
+                            static_cast<double>(owner_.settings_.train.accumulate);
+      (factor == 1.0 ? loss : loss * factor).backward();
+    }
+    using TrainContext::global_count;
+    at::Tensor global_count(const at::Tensor& labels, const Count& count) override {
+      const std::string* name = nullptr;
+      for (const auto& [key, target] : owner_.batch().targets) {
+        if (target.data.is_same(labels)) name = &key;
+      }
+      if (owner_.step_batches_.size() == 1 || name == nullptr) return count(labels);
+      at::Tensor sum;
+      for (const Batch& batch : owner_.step_batches_) {
+        const at::Tensor one = count(batch.targets.at(*name).data).to(at::kDouble);
+        sum = sum.defined() ? sum + one : one;
+      }
+      return sum / static_cast<double>(owner_.step_batches_.size());
     }
     void step(const std::string& optimizer) override { owner_.step_by_name(optimizer); }
 
@@ -149,14 +202,18 @@ class Runner::Implementation {
   void start();
   void resume();
   void set_modes();
-  void train_step();
+  const Batch& batch() const { return step_batches_[micro_]; }
+  bool train_step();
+  void load_step();
   void step_by_name(const std::string& name);
   void update(const Trainer& trainer);
+  bool check_overflow();
   void check_finite();
   void time_start();
   void log_step();
   void show_progress();
   void validate();
+  void add_line(const Json& line);
   void consider(const Scores& scores);
   void save();
   void drop_old_checkpoints();
@@ -165,6 +222,8 @@ class Runner::Implementation {
   void for_hooks(Call&& call) {
     for (auto& [name, hook] : parts_.hooks) call(*hook);
   }
+  /// Whether a value can be read at no cost.
+  bool device_waits() const { return settings_.device.is_cpu(); }
   bool due(std::int64_t interval) const { return interval > 0 && state_.step % interval == 0; }
   bool validation_due() const {
     return parts_.validate && (due(settings_.validation_interval) || state_.step == state_.steps);
@@ -183,9 +242,16 @@ class Runner::Implementation {
   RunParts parts_;
   RunSettings settings_;
   Context context_;
+  std::optional<at::ScalarType> amp_;
+  std::optional<GradScaler> scaler_;
   RunState state_;
-  Batch batch_;
-  Losses losses_;
+  std::vector<Batch> step_batches_;                        // of the step under way, all of them
+  std::vector<Losses> losses_;                             // of these
+  std::size_t micro_ = 0;                                  // which of them the model is given
+  bool overflow_ = false;                                  // in the step under way
+  std::int64_t updates_ = 0;                               // of optimizers, in the step under way
+  int skips_ = 0;                                          // steps left out in a row
+  std::deque<std::pair<std::int64_t, std::string>> read_;  // batches since the last log line
   Window window_;
   Best best_;
   Pace pace_;
@@ -197,6 +263,7 @@ class Runner::Implementation {
   std::int64_t first_step_ = 0;  // where this process began
   double waited_ = 0.0;          // for data, up to the newest log line
   std::string running_loss_;
+  bool started_ = false;  // time_start() was called
 };
 
 void Runner::Implementation::set_modes() {
@@ -213,6 +280,7 @@ void Runner::Implementation::start() {
     const fs::path from = fs::path(settings_.resume).parent_path();
     std::error_code error;
     if (fs::equivalent(from, settings_.work_dir, error)) {
+      remove_remains(settings_.work_dir);
       keep_up_to(settings_.work_dir, state_.step);
     } else {
       prepare_work_dir(settings_.work_dir);
@@ -250,6 +318,7 @@ Json Runner::Implementation::state_json() const {
   for (const auto& [name, hook] : parts_.hooks) {
     if (std::string text = hook->save_state(); !text.empty()) json["hooks"][name] = std::move(text);
   }
+  if (scaler_) json["scaler"] = scaler_->save();
   return json;
 }
 
@@ -260,6 +329,12 @@ void Runner::Implementation::save() {
     for (auto& [name, tensor] : trainer.optimizer->state()) {
       checkpoint.optimizer.emplace_back(key_of(trainer.name, name), std::move(tensor));
     }
+  }
+  for (const auto& [name, hook] : parts_.hooks) {
+    TensorMap tensors = hook->save_tensors();
+    if (tensors.empty()) continue;
+    checkpoint.hooks.emplace_back(name, std::move(tensors));
+    if (hook->gives_weights()) checkpoint.served = name;
   }
   Json json = state_json();
   json["window"] = window_.save();
@@ -280,8 +355,7 @@ void Runner::Implementation::drop_old_checkpoints() {
     if (kept < settings_.train.keep_last) {
       ++kept;
     } else if (step != best_.step) {
-      std::error_code ignored;  // a checkpoint too many is no reason to end a run
-      fs::remove_all(path, ignored);
+      remove_checkpoint(path);
     }
   }
 }
@@ -309,6 +383,12 @@ void Runner::Implementation::resume() {
     for (auto& [name, hook] : parts_.hooks) {
       const auto saved = json.at("hooks").find(name);
       if (saved != json.at("hooks").end()) hook->load_state(saved->get<std::string>());
+      for (const auto& [key, tensors] : checkpoint.hooks) {
+        if (key == name) hook->load_tensors(tensors);
+      }
+    }
+    if (const auto saved = json.find("scaler"); scaler_ && saved != json.end()) {
+      scaler_->load(saved->get<std::string>());
     }
     if (json.at("seed").get<std::uint64_t>() != settings_.seed) {
       throw CheckpointError(
@@ -332,19 +412,26 @@ void Runner::Implementation::resume() {
     }
     trainer.optimizer->load_state(own);
   }
+  state_.resumed = true;
   log::info("resumed from {}: step {} of {}", settings_.resume, state_.step, state_.steps);
 }
 
 void Runner::Implementation::update(const Trainer& trainer) {
-  const auto& clip = settings_.train.clip_grad;
-  if (clip) {
-    std::vector<at::Tensor> own;
-    for (const ParameterGroup& group : trainer.optimizer->groups()) {
-      for (const at::Tensor& parameter : group.parameters) {
-        if (parameter.grad().defined()) own.push_back(parameter);
-      }
+  std::vector<at::Tensor> own, gradients;
+  for (const ParameterGroup& group : trainer.optimizer->groups()) {
+    for (const at::Tensor& parameter : group.parameters) {
+      if (!parameter.grad().defined()) continue;
+      own.push_back(parameter);
+      gradients.push_back(parameter.grad());
     }
-    if (own.empty()) return;  // the model has stepped it already
+  }
+  if (own.empty()) return;  // the model has stepped it already
+  if (scaler_ && !scaler_->unscale(gradients)) {
+    overflow_ = true;
+    return;
+  }
+  ++updates_;
+  if (const auto& clip = settings_.train.clip_grad) {
     if (clip->max_value) optim::clip_grad_value(own, *clip->max_value);
     if (clip->max_norm) {
       const at::Tensor norm = optim::clip_grad_norm(own, *clip->max_norm);
@@ -358,56 +445,104 @@ void Runner::Implementation::step_by_name(const std::string& name) {
   for (const Trainer& trainer : parts_.trainers) {
     if (trainer.name != name) continue;
     // The model calls this once a batch; the step is due with the last one.
-    if ((batches_ + 1) % settings_.train.accumulate == 0) {
+    if (micro_ + 1 == step_batches_.size()) {
       update(trainer);
       trainer.optimizer->zero_grad();  // the common update finds nothing left to do
+      Autocast::forget_weights();
     }
     return;
   }
   throw std::logic_error("the model steps an optimizer that does not exist: " + name);
 }
 
-void Runner::Implementation::train_step() {
+/// All batches of a step at once: how many of their pixels count must be known for the first.
+void Runner::Implementation::load_step() {
+  step_batches_.clear();
+  losses_.clear();
+  if (device_waits()) read_.clear();
+  for (std::int64_t i = 0; i < settings_.train.accumulate; ++i) {
+    step_batches_.push_back(
+        inference::to_device(parts_.batches->next(), settings_.device, settings_.channels_last));
+    read_.emplace_back(batches_ + i, files_of(step_batches_.back()));
+  }
+}
+
+/// False when gradients overflowed and the step was left out; its batches are used up.
+bool Runner::Implementation::train_step() {
   if (parts_.freezer && parts_.freezer->apply(state_.step)) set_modes();
   for_hooks([&](Hook& hook) { hook.before_step(state_); });
-  const std::int64_t count = settings_.train.accumulate;
-  const double weight = 1.0 / static_cast<double>(count);
-  for (std::int64_t i = 0; i < count; ++i) {
-    batch_ =
-        inference::to_device(parts_.batches->next(), settings_.device, settings_.channels_last);
-    if (state_.step == first_step_ && i == 0) time_start();
+  load_step();
+  if (state_.step == first_step_ && !started_) time_start();
+  const std::int64_t first = batches_;
+  overflow_ = false;
+  updates_ = 0;
+  for (micro_ = 0; micro_ < step_batches_.size(); ++micro_) {
     context_.step_number = state_.step;
     context_.random = Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_));
     seed_torch(settings_.seed, static_cast<std::uint64_t>(batches_));
-    losses_ = parts_.model->train_step(batch_, context_);
+    const Autocast mixed(settings_.device.type(), amp_);
+    losses_.push_back(parts_.model->train_step(batch(), context_));
     ++batches_;
-    window_.add({{"loss", losses_.total()}}, weight);
-    window_.add(losses_.terms, weight);
-    window_.add(losses_.logged, weight);
   }
+  --micro_;
   for (const Trainer& trainer : parts_.trainers) {
     update(trainer);
     trainer.optimizer->zero_grad();
+  }
+  if (check_overflow()) return false;
+  const double weight = 1.0 / static_cast<double>(losses_.size());
+  for (std::size_t i = 0; i < losses_.size(); ++i) {
+    const std::int64_t number = first + static_cast<std::int64_t>(i);
+    window_.add({{"loss", losses_[i].total()}}, weight, number);
+    window_.add(losses_[i].terms, weight, number);
+    window_.add(losses_[i].logged, weight, number);
   }
   ++state_.step;
   if (settings_.samples_in_epoch > 0) {
     state_.epoch = batches_ * settings_.batch_size / settings_.samples_in_epoch;
   }
-  state_.batch = &batch_;
-  state_.losses = &losses_;
+  if (device_waits()) check_finite();
+  state_.batch = &batch();
+  state_.losses = &losses_.back();
   for_hooks([&](Hook& hook) { hook.after_step(state_); });
   for (const auto& [name, value] : state_.logged) window_.add(name, value);
   state_.logged.clear();
+  return true;
+}
+
+/// Whether the step is to be left out because no optimizer could be stepped.
+bool Runner::Implementation::check_overflow() {
+  if (!scaler_) return false;
+  scaler_->update(overflow_);
+  if (!overflow_ || updates_ > 0) {
+    skips_ = 0;
+    return false;
+  }
+  if (++skips_ >= kMostSkips) {
+    throw UserError(fmt::format(
+        "{}: no gradient was finite in {} steps in a row after step {}, at the last with {}; use "
+        "train.amp = \"bf16\", lower optimizer.lr, or look at the data with tools/browse --check",
+        settings_.work_dir, skips_, state_.step, read_.back().second));
+  }
+  log::info("gradients overflowed after step {}: the step was left out, the next factor is {:g}",
+            state_.step, scaler_->scale());
+  return true;
 }
 
 void Runner::Implementation::check_finite() {
   if (settings_.train.on_nan == "ignore") return;
-  const std::string name = window_.not_finite();
-  if (name.empty()) return;
+  const auto bad = window_.not_finite();
+  if (!bad) return;
+  std::string files;
+  for (const auto& [number, paths] : read_) {
+    if (number == bad->batch && !paths.empty()) files = "; its batch is " + paths;
+  }
+  const std::int64_t step =
+      bad->batch < 0 || scaler_ ? state_.step : bad->batch / settings_.train.accumulate + 1;
   throw UserError(fmt::format(
-      "{}: {} is not finite at or shortly before step {}; lower optimizer.lr, set train.clip_grad, "
-      "or look at the data with tools/browse --check (train.on_nan = \"ignore\" goes on){}",
-      settings_.work_dir, name, state_.step,
+      "{}: {} is not finite in step {}{}; lower optimizer.lr, set train.clip_grad, or look at the "
+      "data with tools/browse --check (train.on_nan = \"ignore\" goes on){}",
+      settings_.work_dir, bad->name, step, files,
       saved_ < 0 ? "" : fmt::format("; the newest checkpoint is of step {}", saved_)));
 }
 
@@ -424,6 +559,7 @@ void Runner::Implementation::show_progress() {
 
 /// What a run costs before it trains: the first batch is there, the model is about to run.
 void Runner::Implementation::time_start() {
+  started_ = true;
   Json timing;
   timing["step"] = state_.step;
   timing["first_step_begins"] = seconds_since_start();
@@ -458,21 +594,44 @@ void Runner::Implementation::log_step() {
   timing["step"] = state_.step;
   timing["time"] = seconds;
   timing["data_time"] = data_seconds;
+  const std::int64_t samples = settings_.batch_size * settings_.train.accumulate;
+  timing["samples_per_second"] = seconds > 0 ? static_cast<double>(samples) / seconds : 0.0;
   timing["memory_mib"] = peak_memory_mib();
-  scalars_->add(line.dump());
+  if (!settings_.device.is_cpu())
+    timing["device_memory_mib"] = peak_device_memory_mib(settings_.device);
+  add_line(line);
   timing_->add(timing.dump());
-  log::info("{}  time {:.3f}  data {:.3f}  memory {} MiB", text, seconds, data_seconds,
-            peak_memory_mib());
+  read_.clear();
+  log::info(
+      "{}  time {:.3f}  data {:.3f}  memory {} MiB", text, seconds, data_seconds,
+      settings_.device.is_cpu() ? peak_memory_mib() : peak_device_memory_mib(settings_.device));
+}
+
+/// To scalars.jsonl and to hooks.
+void Runner::Implementation::add_line(const Json& line) {
+  scalars_->add(line.dump());
+  Hook::Numbers numbers;
+  for (const auto& [name, value] : line.items()) {
+    if (name != "step" && value.is_number()) numbers.emplace_back(name, value.get<double>());
+  }
+  for_hooks([&](Hook& hook) { hook.after_log(state_, numbers); });
 }
 
 void Runner::Implementation::validate() {
   const auto begun = Pace::Clock::now();
   parts_.model->eval();
+  state_.pictures.clear();
   Scores scores;
   {
+    std::vector<std::shared_ptr<void>> meanwhile;
+    for_hooks([&](Hook& hook) { meanwhile.push_back(hook.during_validation(state_)); });
     // Not inference mode: what a model caches while it is measured may later be part of a graph.
     const at::NoGradGuard no_grad;
-    scores = parts_.validate([] { return InterruptGuard::raised(); });
+    scores = parts_.validate(
+        [] { return InterruptGuard::raised(); },
+        [&](const std::string& set, const Batch& batch, const Outputs& outputs) {
+          for_hooks([&](Hook& hook) { hook.on_validation_batch(state_, set, batch, outputs); });
+        });
   }
   set_modes();
   if (InterruptGuard::raised()) return;  // measured in part; a resumed run begins with it
@@ -488,7 +647,7 @@ void Runner::Implementation::validate() {
       text += fmt::format("  {} {}", name, number_text(value));
     }
   }
-  scalars_->add(line.dump());
+  add_line(line);
   const std::chrono::duration<double> seconds = Pace::Clock::now() - begun;
   timing_->add(Json{{"step", state_.step}, {"validation_time", seconds.count()}}.dump());
   log::info("{}", text);
@@ -526,6 +685,13 @@ RunEnd Runner::Implementation::run() {
     }
   } const log_file;
   start();
+  if (!parts_.hooks.empty()) {
+    std::string order;
+    for (const auto& [name, hook] : parts_.hooks) {
+      order += fmt::format("{}{} ({})", order.empty() ? "" : ", ", name, hook->priority());
+    }
+    log::info("hooks by priority: {}", order);
+  }
   for_hooks([&](Hook& hook) { hook.before_run(state_); });
   const std::int64_t end = std::min(state_.steps, settings_.train.stop_at.value_or(state_.steps));
   // An interrupted validation is the first thing that a resumed run owes.
@@ -533,7 +699,7 @@ RunEnd Runner::Implementation::run() {
   while (!state_.stop && !InterruptGuard::raised() && (owed || state_.step < end)) {
     if (!owed) {
       pace_.begin();
-      train_step();
+      if (!train_step()) continue;
       pace_.end();
       show_progress();
       const bool logging = due(settings_.train.log_interval) || state_.step == state_.steps;

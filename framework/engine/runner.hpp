@@ -44,9 +44,11 @@ struct RunParts {
   std::vector<Trainer> trainers;            // built on the model's parameters
   std::unique_ptr<optim::Freezer> freezer;  // may be null
   std::unique_ptr<BatchSource> batches;
+  /// Called with every batch of a validation, the name of its set and what the model makes of it.
+  using Visitor = std::function<void(const std::string& set, const Batch&, const Outputs&)>;
   /// Measures the model, which is in eval mode; gives up, with any result, once `cancelled` says
   /// so. Empty: there is nothing to validate on.
-  std::function<Scores(const std::function<bool()>& cancelled)> validate;
+  std::function<Scores(const std::function<bool()>& cancelled, const Visitor& visit)> validate;
   std::vector<std::pair<std::string, std::shared_ptr<Hook>>> hooks;
 };
 

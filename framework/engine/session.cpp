@@ -5,10 +5,13 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
 #include "framework/base/log.hpp"
 #include "framework/config/value.hpp"
 #include "framework/data/sampler.hpp"
 #include "framework/engine/checkpoint.hpp"
+#include "framework/engine/hooks/tensorboard.hpp"
 #include "framework/inference/serving.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
@@ -33,12 +36,14 @@ std::unique_ptr<Loader> make_loader(std::shared_ptr<const Dataset> dataset,
                                     const Experiment& experiment, const SplitOptions& split,
                                     bool training) {
   const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
+  // A step takes all its batches at once.
+  const std::int64_t batches = training ? experiment.train.accumulate : 1;
   auto sampler = training ? make_shuffled_sampler(dataset->size(), seed)
                           : make_sequential_sampler(dataset->size());
   return std::make_unique<Loader>(std::move(dataset), std::move(transforms), std::move(sampler),
                                   LoaderOptions{.batch_size = split.batch_size,
                                                 .workers = split.workers,
-                                                .prefetch = split.prefetch,
+                                                .prefetch = std::max(split.prefetch, batches),
                                                 .seed = seed});
 }
 
@@ -79,6 +84,12 @@ void require(const Experiment& experiment, bool there, const std::string& path,
   const Origin file{experiment.document.files.empty() ? "" : experiment.document.files.back(), 0,
                     0};
   throw ConfigError({{file, path, what}});
+}
+
+/// 0 without a training set.
+std::int64_t samples_in_step(const Experiment& experiment) {
+  if (!experiment.data.train) return 0;
+  return experiment.data.train->batch_size * experiment.train.accumulate;
 }
 
 }  // namespace
@@ -208,25 +219,32 @@ std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(const Experi
   for (const auto& [name, slot] : experiment.optimizer.sets) {
     plans.emplace_back(name, located(experiment, slot.path, [&, &chosen = slot] {
                          return plan_groups(parameters, chosen.ask(&Optimizer::Statics::common),
-                                            freezer);
+                                            freezer, samples_in_step(experiment));
                        }));
   }
   return plans;
 }
 
 std::vector<Trainer> build_trainers(const Experiment& experiment, const torch::nn::Module& model,
-                                    const optim::Freezer* freezer, std::int64_t steps) {
+                                    const optim::Freezer* freezer, std::int64_t steps,
+                                    double steps_in_epoch) {
   std::vector<Trainer> trainers;
   const auto plans = plan_trainers(experiment, model, freezer);
   for (std::size_t i = 0; i < plans.size(); ++i) {
-    log::info("{}", plans[i].second.table);
+    const optim::GroupPlan& plan = plans[i].second;
+    log::info("{}", plan.table);
     const Slot<Optimizer>& slot = experiment.optimizer.sets[i].second;
+    const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
+    if (common.base_batch_size && samples_in_step(experiment) > 0) {
+      log::info("{}.lr: {:g} for {} samples a step is {:g} for {}", slot.path, common.lr,
+                *common.base_batch_size, plan.lr, samples_in_step(experiment));
+    }
     Trainer trainer;
     trainer.name = plans[i].first;
     trainer.optimizer = slot.build({plans[i].second.groups});
     if (experiment.schedule) {
-      const double lr = slot.ask(&Optimizer::Statics::common).lr;
-      trainer.schedule = experiment.schedule->build({.steps = steps, .base_lr = lr});
+      trainer.schedule = experiment.schedule->build(
+          {.steps = steps, .base_lr = plan.lr, .steps_in_epoch = steps_in_epoch});
     }
     trainers.push_back(std::move(trainer));
   }
@@ -268,7 +286,9 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   inference::place(*parts.model, settings.device, settings.channels_last);
 
   parts.freezer = build_freezer(experiment, *parts.model);
-  parts.trainers = build_trainers(experiment, *parts.model, parts.freezer.get(), settings.steps);
+  parts.trainers = build_trainers(
+      experiment, *parts.model, parts.freezer.get(), settings.steps,
+      static_cast<double>(dataset->size()) / static_cast<double>(samples_in_step(experiment)));
   parts.batches = std::make_unique<LoaderBatches>(
       make_loader(std::move(dataset), build_transforms(experiment, split), experiment, split,
                   /*training=*/true),
@@ -276,12 +296,16 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   if (evaluator) {
     auto predictor = std::make_shared<inference::Predictor>(
         std::vector{member_of(experiment, parts.model)}, experiment.labels);
-    parts.validate = [evaluator, predictor](const std::function<bool()>& cancelled) {
-      return evaluator->run(*predictor, cancelled);
+    parts.validate = [evaluator, predictor](const std::function<bool()>& cancelled,
+                                            const RunParts::Visitor& visit) {
+      return evaluator->run(*predictor, cancelled, visit);
     };
   }
   for (const auto& [name, slot] : experiment.hooks) {
     parts.hooks.emplace_back(name, slot.build({name}));
+  }
+  if (experiment.train.tensorboard) {
+    parts.hooks.emplace_back("tensorboard", std::make_shared<TensorboardHook>());
   }
   settings.train = experiment.train;
   settings.best = experiment.evaluate.best;

@@ -60,10 +60,11 @@ STRATA_API std::unique_ptr<optim::Freezer> build_freezer(const Experiment& exper
 /// The parameter groups of each optimizer. Throws as build_freezer does.
 STRATA_API std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(
     const Experiment& experiment, const torch::nn::Module& model, const optim::Freezer* freezer);
-/// Optimizers over these groups, with their schedules.
+/// Optimizers over these groups, with their schedules; `steps_in_epoch` may be 0, not known.
 STRATA_API std::vector<Trainer> build_trainers(const Experiment& experiment,
                                                const torch::nn::Module& model,
-                                               const optim::Freezer* freezer, std::int64_t steps);
+                                               const optim::Freezer* freezer, std::int64_t steps,
+                                               double steps_in_epoch = 0.0);
 
 /// Everything that a training run needs, built. `resume`: checkpoint folder, or "".
 STRATA_API std::unique_ptr<Runner> make_runner(const Experiment& experiment,

@@ -6,7 +6,9 @@
 
 namespace strata::engine {
 
-void Window::put(const std::string& name, double value, double weight) {
+void Window::put(const std::string& name, double value, double weight, std::int64_t batch) {
+  const bool better = !bad_ || (bad_->name == "loss" && bad_->batch == batch);
+  if (!std::isfinite(value) && better) bad_ = Bad{name, batch};
   auto place =
       std::find_if(sums_.begin(), sums_.end(), [&](const Sum& one) { return one.name == name; });
   if (place == sums_.end()) place = sums_.insert(sums_.end(), Sum{name});
@@ -14,10 +16,10 @@ void Window::put(const std::string& name, double value, double weight) {
   place->weight += weight;
 }
 
-void Window::add(const TensorMap& values, double weight) {
+void Window::add(const TensorMap& values, double weight, std::int64_t batch) {
   TensorMap detached;
   for (const auto& [name, value] : values) detached.emplace_back(name, value.detach());
-  unread_.emplace_back(weight, std::move(detached));
+  unread_.push_back({weight, batch, std::move(detached)});
   const bool at_hand = std::all_of(values.begin(), values.end(),
                                    [](const auto& item) { return item.second.is_cpu(); });
   if (at_hand) fold();
@@ -25,12 +27,12 @@ void Window::add(const TensorMap& values, double weight) {
 
 void Window::add(const std::string& name, double value, double weight) {
   fold();
-  put(name, value, weight);
+  put(name, value, weight, -1);
 }
 
 void Window::fold() {
-  for (const auto& [weight, values] : unread_) {
-    for (const auto& [name, value] : values) put(name, value.item<double>(), weight);
+  for (const auto& [weight, batch, values] : unread_) {
+    for (const auto& [name, value] : values) put(name, value.item<double>(), weight, batch);
   }
   unread_.clear();
 }
@@ -40,15 +42,13 @@ std::vector<std::pair<std::string, double>> Window::take() {
   std::vector<std::pair<std::string, double>> means;
   for (const Sum& one : sums_) means.emplace_back(one.name, one.sum / one.weight);
   sums_.clear();
+  bad_.reset();
   return means;
 }
 
-std::string Window::not_finite() {
+std::optional<Window::Bad> Window::not_finite() {
   fold();
-  for (const Sum& one : sums_) {
-    if (!std::isfinite(one.sum)) return one.name;
-  }
-  return "";
+  return bad_;
 }
 
 std::string Window::save() {
@@ -61,10 +61,13 @@ std::string Window::save() {
 void Window::load(const std::string& text) {
   unread_.clear();
   sums_.clear();
+  bad_.reset();
   for (const auto& one : nlohmann::json::parse(text)) {
     const auto& sum = one.at(1);
     sums_.push_back({one.at(0).get<std::string>(), sum.is_null() ? std::nan("") : sum.get<double>(),
                      one.at(2).get<double>()});
+    const bool better = !bad_ || bad_->name == "loss";
+    if (!std::isfinite(sums_.back().sum) && better) bad_ = Bad{sums_.back().name, -1};
   }
 }
 

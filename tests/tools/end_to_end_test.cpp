@@ -157,6 +157,79 @@ TEST_F(EndToEnd, AResumedRunEndsInTheSameBytes) {
   }
 }
 
+// A run of many small steps, each with a checkpoint.
+std::string busy(const std::string& work_dir) {
+  return kConfig + " --set runtime.work_dir=" + work_dir +
+         " --set 'vars.crop=[32, 32]' --set data.train.batch_size=2 --set train.steps=40"
+         " --set evaluate.interval=20 --set train.log_interval=1 --set train.checkpoint_interval=1"
+         " --set model.backbone.base_channels=4 --set model.neck.1.out_channels=8"
+         " --set model.decode_head.channels=8 --set 'hooks.ema={type=\"EMAHook\"}'";
+}
+
+// Starts `train`, and once its scalars have grown by `lines` and some milliseconds have passed,
+// sends it a signal; the exit code is the process's own (128 + 9 after SIGKILL).
+Result train_until(const std::string& arguments, const std::string& work_dir, int lines,
+                   int milliseconds, const std::string& signal) {
+  const std::string count = "$(cat " + work_dir + "/scalars.jsonl 2>/dev/null | wc -l)";
+  return run("(before=" + count + "; " + kTools + "train " + arguments +
+             " & pid=$!; while kill -0 $pid 2>/dev/null && [ " + count +
+             " -lt $((before + " + std::to_string(lines) + ")) ]; do sleep 0.02; done; sleep " +
+             std::to_string(milliseconds / 1000.0) + "; kill -" + signal + " $pid; wait $pid)");
+}
+
+void expect_same_end(const std::string& one, const std::string& other) {
+  for (const char* file : {"step_40/model.safetensors", "step_40/optimizer.safetensors",
+                           "step_40/ema.safetensors", "step_40/state.json", "scalars.jsonl"}) {
+    ASSERT_TRUE(fs::exists(one + "/" + file)) << file;
+    EXPECT_TRUE(read(one + "/" + file) == read(other + "/" + file)) << file;
+  }
+}
+
+TEST_F(EndToEnd, ATerminatedRunSavesEndsWith130AndGoesOn) {
+  ::setenv("SCENES", scenes().c_str(), 1);
+  const Result whole = run(kTools + "train " + busy(dir("busy")));
+  ASSERT_EQ(whole.status, 0) << whole.output;
+  for (const std::string signal : {"TERM", "INT"}) {
+    const std::string work_dir = dir("signal_" + signal);
+    const Result ended = train_until(busy(work_dir), work_dir, 5, 0, signal);
+    EXPECT_EQ(ended.status, 130) << ended.output;
+    EXPECT_NE(ended.output.find("go on with --resume"), std::string::npos) << ended.output;
+    const Result rest = run(kTools + "train " + busy(work_dir) + " --resume");
+    ASSERT_EQ(rest.status, 0) << rest.output;
+    expect_same_end(dir("busy"), work_dir);
+  }
+}
+
+// benchmarks/kill9.py does this two hundred times.
+TEST_F(EndToEnd, KillsAtAnyMomentLeaveWholeCheckpoints) {
+  ::setenv("SCENES", scenes().c_str(), 1);
+  if (!fs::exists(dir("busy") + "/step_40")) run(kTools + "train " + busy(dir("busy")));
+  const std::string work_dir = dir("killed");
+  const std::array<int, 8> milliseconds{0, 3, 7, 11, 17, 23, 31, 43};
+  for (std::size_t i = 0; i < milliseconds.size(); ++i) {
+    const Result killed = train_until(busy(work_dir) + (i == 0 ? "" : " --resume"), work_dir, 3,
+                                      milliseconds[i], "KILL");
+    ASSERT_EQ(killed.status, 128 + 9) << killed.output;
+    EXPECT_EQ(killed.output.find("not a whole checkpoint"), std::string::npos) << killed.output;
+    std::size_t checkpoints = 0;
+    for (const auto& entry : fs::directory_iterator(work_dir)) {
+      if (entry.path().filename().string().rfind("step_", 0) != 0) continue;
+      ++checkpoints;
+      const auto manifest = nlohmann::json::parse(read(entry.path() / "manifest.json"));
+      for (const auto& [name, sum] : manifest.at("files").items()) {
+        EXPECT_EQ(fs::file_size(entry.path() / name), sum.at("size").get<std::uintmax_t>());
+      }
+    }
+    EXPECT_GE(checkpoints, 1U);
+  }
+  const Result rest = run(kTools + "train " + busy(work_dir) + " --resume");
+  ASSERT_EQ(rest.status, 0) << rest.output;
+  expect_same_end(dir("busy"), work_dir);
+  for (const auto& entry : fs::directory_iterator(work_dir)) {
+    EXPECT_NE(entry.path().filename().string().rfind(".step_", 0), 0U) << entry.path();
+  }
+}
+
 TEST_F(EndToEnd, SwapsTheBackboneWithOneOverride) {
   for (const char* backbone : {"{type=\"HRNet\", variant=\"w18_small\"}",
                                "{type=\"EfficientNet\", variant=\"b0\"}"}) {

@@ -64,12 +64,16 @@ TEST(WindowTest, SavedInTheMiddleItGoesOnExactly) {
 TEST(WindowTest, NotFinite) {
   Window window;
   window.add("fine", 1.0);
-  EXPECT_EQ(window.not_finite(), "");
-  window.add({{"bad", at::tensor(std::numeric_limits<double>::quiet_NaN())}}, 1.0);
-  EXPECT_EQ(window.not_finite(), "bad");
+  EXPECT_FALSE(window.not_finite());
+  const at::Tensor bad = at::tensor(std::numeric_limits<double>::quiet_NaN());
+  window.add({{"loss", bad}}, 1.0, 7);
+  window.add({{"fine", at::ones({})}, {"bad", bad}, {"too", bad}}, 1.0, 7);
+  window.add({{"later", bad}}, 1.0, 8);
+  EXPECT_EQ(window.not_finite()->name, "bad");  // the term, not the total that it spoils
+  EXPECT_EQ(window.not_finite()->batch, 7);
   Window loaded;
   loaded.load(window.save());
-  EXPECT_EQ(loaded.not_finite(), "bad");
+  EXPECT_EQ(loaded.not_finite()->name, "bad");
 }
 
 }  // namespace

@@ -3,16 +3,23 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/dropout.h>
 
+#include <filesystem>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "framework/base/files.hpp"
 #include "framework/base/philox.hpp"
+#include "framework/data/loader.hpp"
 #include "framework/engine/runner.hpp"
+#include "framework/inference/serving.hpp"
 #include "tests/support/slots.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -60,6 +67,11 @@ struct StubModel : Model {
   std::int64_t poison_at = -1;  // steps until the loss is infinite
 };
 
+inline const LabelSpec& stub_label() {
+  static const LabelSpec label{"change", {"same", "other"}, {{0, 0, 0}, {255, 0, 0}}};
+  return label;
+}
+
 inline Batch stub_batch(std::int64_t number) {
   Philox random(11, static_cast<std::uint64_t>(number));
   Batch batch;
@@ -70,10 +82,60 @@ inline Batch stub_batch(std::int64_t number) {
   }
   truth.copy_((image.select(1, 0) > 127).to(at::kLong));
   batch.images = {image};
-  batch.targets["change"] = {truth, {}};
-  batch.meta.resize(2);
+  batch.targets["change"] = {truth, stub_label()};
+  for (const char* half : {"a", "b"}) {
+    SampleMeta meta;
+    meta.name = std::to_string(number) + half;
+    meta.paths = {"pictures/" + meta.name + ".png"};
+    batch.meta.push_back(meta);
+  }
   return batch;
 }
+
+/// Ten pictures in memory, of which a transform cuts a window anywhere.
+class StubDataset final : public Dataset {
+ public:
+  std::int64_t size() const override { return 10; }
+  std::string name(std::int64_t index) const override { return std::to_string(index); }
+  Sample read(std::int64_t index) const override {
+    Philox random(13, static_cast<std::uint64_t>(index));
+    Sample sample;
+    at::Tensor image = at::empty({8, 7, 3}, at::kByte);
+    auto* pixels = image.data_ptr<std::uint8_t>();
+    for (std::int64_t i = 0; i < image.numel(); ++i) {
+      pixels[i] = static_cast<std::uint8_t>(random.integer(0, 255));
+    }
+    sample.targets["change"] = {(image.select(2, 0) > 127).to(at::kByte), &stub_label()};
+    sample.images = {image};
+    sample.meta.name = name(index);
+    return sample;
+  }
+};
+
+struct StubCrop final : Transform {
+  void apply(Sample& sample, Philox& random) const override {
+    const std::int64_t top = random.integer(0, 2), left = random.integer(0, 2);
+    const auto cut = [&](at::Tensor& map) {
+      map = map.narrow(0, top, 6).narrow(1, left, 5).contiguous();
+    };
+    cut(sample.images[0]);
+    cut(sample.targets["change"].map);
+  }
+};
+
+/// The real loader over it.
+class LoadedBatches final : public engine::BatchSource {
+ public:
+  explicit LoadedBatches(std::int64_t workers)
+      : loader_(std::make_shared<StubDataset>(), {std::make_shared<StubCrop>()},
+                make_shuffled_sampler(10, 5),
+                LoaderOptions{.batch_size = 2, .workers = workers, .seed = 5}) {}
+  Batch next() override { return *loader_.next(); }
+  void seek(std::int64_t batch) override { loader_.seek(2 * batch); }
+
+ private:
+  Loader loader_;
+};
 
 class StubBatches final : public engine::BatchSource {
  public:
@@ -90,7 +152,9 @@ struct StubRun {
   std::vector<FreezeRule> freeze;
   std::vector<std::pair<std::string, std::string>> hooks;
   engine::RunSettings settings;
-  std::vector<double> scores;  // given out one a validation; then their last
+  std::vector<double> scores;                 // given out one a validation; then their last
+  std::function<double(StubModel&)> measure;  // a score besides
+  std::optional<std::int64_t> workers;        // batches come from the real loader
 
   explicit StubRun(const std::string& work_dir, std::int64_t steps = 12) {
     settings.work_dir = work_dir;
@@ -103,21 +167,30 @@ struct StubRun {
     settings.config = "# resolved\n";
   }
 
-  engine::Runner make(std::shared_ptr<StubModel> model = std::make_shared<StubModel>()) {
+  using MadeHooks = std::vector<std::pair<std::string, std::shared_ptr<Hook>>>;
+  engine::Runner make(std::shared_ptr<StubModel> model = std::make_shared<StubModel>(),
+                      const MadeHooks& more = {}) {
     engine::RunParts parts;
     parts.model = model;
+    inference::place(*model, c10::kCPU, settings.channels_last);
     parts.freezer = std::make_unique<optim::Freezer>(freeze, *model);
     const auto slot = slot_of<Optimizer>(optimizer);
     const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
     const auto plan = optim::plan_groups(optim::parameters_of(*model), common, parts.freezer.get());
-    parts.trainers.push_back({"", slot.build({plan.groups}),
-                              slot_of<Schedule>(schedule).build({settings.steps, common.lr})});
+    parts.trainers.push_back(
+        {"", slot.build({plan.groups}),
+         slot_of<Schedule>(schedule).build(
+             {.steps = settings.steps, .base_lr = common.lr, .steps_in_epoch = 4.0})});
     parts.batches = std::make_unique<StubBatches>();
+    if (workers) parts.batches = std::make_unique<LoadedBatches>(*workers);
     for (const auto& [name, toml] : hooks) {
       parts.hooks.emplace_back(name, slot_of<Hook>(toml).build({name}));
     }
-    parts.validate = [model, scores = scores](const auto&) mutable {
+    parts.hooks.insert(parts.hooks.end(), more.begin(), more.end());
+    parts.validate = [model, scores = scores, measure = measure](
+                         const auto&, const engine::RunParts::Visitor& visit) mutable {
       double first = 0.0;
+      visit("", stub_batch(1000), model->predict(stub_batch(1000)));
       if (scores.empty()) {
         const Batch batch = stub_batch(1000);
         const at::Tensor hits = model->logits(batch).argmax(1) == batch.targets.at("change").data;
@@ -126,10 +199,30 @@ struct StubRun {
         first = scores.front();
         if (scores.size() > 1) scores.erase(scores.begin());
       }
-      return Scores{{"accuracy", first}, {"error", 1.0 - first}};
+      Scores all{{"accuracy", first}, {"error", 1.0 - first}};
+      if (measure) all.emplace_back("measure", measure(*model));
+      return all;
     };
     return engine::Runner(std::move(parts), settings);
   }
 };
+
+/// Files of two runs that must be the same bytes: all of a checkpoint, and the scalars.
+inline void expect_same_run(const std::string& a, const std::string& b, std::int64_t step) {
+  namespace fs = std::filesystem;
+  const std::string folder = "/step_" + std::to_string(step);
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(a + folder)) {
+    names.push_back(folder + "/" + entry.path().filename().string());
+  }
+  EXPECT_GE(names.size(), 5U);
+  names.emplace_back("/scalars.jsonl");
+  if (fs::exists(a + "/scalars.csv")) names.emplace_back("/scalars.csv");
+  for (const std::string& name : names) {
+    EXPECT_TRUE(read_text(a + name) == read_text(b + name)) << name;
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(b + folder), fs::directory_iterator()),
+            static_cast<std::ptrdiff_t>(names.size() - (fs::exists(a + "/scalars.csv") ? 2 : 1)));
+}
 
 }  // namespace strata::tests

@@ -1,0 +1,64 @@
+// Mixed precision: operators that gain from it run in bfloat16 or half precision, weights and
+// losses stay in float32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/base/export.hpp"
+#include "framework/engine/options.hpp"
+
+namespace strata::engine {
+
+/// What `train.amp` names; nullopt for none.
+STRATA_API std::optional<at::ScalarType> amp_type(const std::optional<AmpOptions>& options);
+
+/// While an object of this lives, LibTorch chooses the precision of each operator on `device` in
+/// this thread; without a type, every operator keeps that of its inputs.
+class STRATA_API Autocast {
+ public:
+  Autocast(c10::DeviceType device, std::optional<at::ScalarType> type);
+  ~Autocast();
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+  /// Forgets the weights that were cast so far: after an optimizer has changed them.
+  static void forget_weights();
+
+ private:
+  c10::DeviceType device_;
+  bool was_on_;
+  at::ScalarType old_type_;
+};
+
+/// Half precision has small gradients vanish and large ones overflow. Losses are scaled up before
+/// they are differentiated, gradients down again before a step; after an overflow the step is left
+/// out and the factor halved, after `growth_interval` good steps it is doubled (Micikevicius et
+/// al., ICLR 2018; PyTorch's rule).
+class STRATA_API GradScaler {
+ public:
+  explicit GradScaler(const AmpOptions& options)
+      : scale_(options.init_scale), growth_interval_(options.growth_interval) {}
+
+  double scale() const { return scale_; }
+  /// Divides the gradients (not empty, of one device) by the factor; false when one of them is not
+  /// finite. Waits for the device.
+  bool unscale(const std::vector<at::Tensor>& gradients) const;
+  /// Adapts the factor to the step just tried.
+  void update(bool overflow);
+
+  std::string save() const;
+  void load(const std::string& text);
+
+ private:
+  double scale_;
+  std::int64_t growth_interval_;
+  std::int64_t good_steps_ = 0;  // since the factor changed
+};
+
+}  // namespace strata::engine
