@@ -43,8 +43,9 @@ void write_label(const at::Tensor& map, const at::Tensor& batch, std::int64_t pl
 }  // namespace
 
 bool Collation::fits(const Sample& sample) const {
-  if (sample.images.size() != batch_.images.size() || sample.height() != batch_.height() ||
-      sample.width() != batch_.width() || sample.targets.size() != batch_.targets.size()) {
+  if (sample.preprocessed != batch_.preprocessed || sample.images.size() != batch_.images.size() ||
+      sample.height() != batch_.height() || sample.width() != batch_.width() ||
+      sample.targets.size() != batch_.targets.size()) {
     return false;
   }
   for (std::size_t i = 0; i < sample.images.size(); ++i) {
@@ -59,6 +60,7 @@ bool Collation::fits(const Sample& sample) const {
 void Collation::allocate(const Sample& like, std::int64_t height, std::int64_t width) {
   const auto count = static_cast<std::int64_t>(samples_);
   batch_.images.clear();
+  batch_.preprocessed = like.preprocessed;
   for (const at::Tensor& image : like.images) {
     batch_.images.push_back(at::empty({count, image.size(2), height, width},
                                       at::TensorOptions(image.scalar_type()),
@@ -96,6 +98,7 @@ void Collation::put(std::size_t place, Sample sample) {
 void Collation::enlarge(std::int64_t height, std::int64_t width) {
   const Batch old = std::move(batch_);
   batch_ = Batch{};
+  batch_.preprocessed = old.preprocessed;
   for (const at::Tensor& image : old.images) {
     batch_.images.push_back(at::empty({image.size(0), image.size(1), height, width},
                                       image.options(), at::MemoryFormat::ChannelsLast));
@@ -132,6 +135,11 @@ Batch Collation::finish() {
   std::int64_t height = batch_.height(), width = batch_.width();
   for (std::size_t n = 0; n < samples_; ++n) {
     if (!kept_[n]) continue;
+    if (kept_[n]->preprocessed != batch_.preprocessed) {
+      throw DataError(meta_[n].paths.front() +
+                      ": one of its batch's images is normalised, another is not; let Normalize "
+                      "act on all of them");
+    }
     for (std::size_t i = 0; i < kept_[n]->images.size(); ++i) {
       const at::Tensor &image = kept_[n]->images[i], &other = batch_.images[i];
       if (image.size(2) == other.size(1) && image.scalar_type() == other.scalar_type()) continue;

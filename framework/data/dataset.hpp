@@ -33,6 +33,11 @@ class STRATA_API Dataset {
   virtual Sample read(std::int64_t index) const = 0;
   /// Name of a sample without reading it.
   virtual std::string name(std::int64_t index) const = 0;
+  /// The targets of a sample alone, where that is cheaper than read().
+  virtual std::map<std::string, SampleTarget> read_targets(std::int64_t index) const;
+  /// A text that differs once the targets of a sample do (files, their sizes and times, how they
+  /// are read); "" when that cannot be told.
+  virtual std::string target_state(std::int64_t index) const;
 };
 
 }  // namespace strata

@@ -1,5 +1,7 @@
 // Data sets in folders: images with label maps (SegmentationFolder), and several dates of one
 // place with theirs (ChangeFolder).
+#include <sys/stat.h>
+
 #include <memory>
 
 #include "framework/base/error.hpp"
@@ -48,16 +50,37 @@ class FolderDataset : public Dataset {
       sample.meta.paths.push_back(listed.files[i]);
       check_size(sample, listed.files[i], sample.images.back(), "image");
     }
+    sample.targets = read_targets(index);
     for (std::size_t i = 0; i < readers_.size(); ++i) {
-      const std::string& file = listed.files[dates_ + i];
-      at::Tensor map = readers_[i].second.read(file);
-      check_size(sample, file, map, "label");
-      const LabelSpec* spec = readers_[i].first;
-      sample.targets[spec->name] = {std::move(map), spec};
+      check_size(sample, listed.files[dates_ + i], sample.targets.at(readers_[i].first->name).map,
+                 "label");
     }
     sample.meta.height = sample.meta.original_height = sample.height();
     sample.meta.width = sample.meta.original_width = sample.width();
     return sample;
+  }
+
+  std::map<std::string, SampleTarget> read_targets(std::int64_t index) const override {
+    std::map<std::string, SampleTarget> targets;
+    for (std::size_t i = 0; i < readers_.size(); ++i) {
+      const LabelSpec* spec = readers_[i].first;
+      targets[spec->name] = {readers_[i].second.read(at(index).files[dates_ + i]), spec};
+    }
+    return targets;
+  }
+
+  std::string target_state(std::int64_t index) const override {
+    std::string state;
+    for (std::size_t i = 0; i < readers_.size(); ++i) {
+      const std::string& file = at(index).files[dates_ + i];
+      struct stat status {};
+      if (::stat(file.c_str(), &status) != 0) return "";
+      state += file + " " + std::to_string(status.st_size) + " " +
+               std::to_string(status.st_mtim.tv_sec) + "." +
+               std::to_string(status.st_mtim.tv_nsec) + " " +
+               std::to_string(readers_[i].second.fingerprint()) + "\n";
+    }
+    return state;
   }
 
  protected:

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <map>
 
+#include "framework/base/crc32c.hpp"
 #include "framework/base/error.hpp"
 #include "framework/base/log.hpp"
 #include "framework/io/image.hpp"
@@ -20,6 +21,32 @@ std::string declared(const LabelSpec& spec) {
   return std::to_string(spec.num_classes()) + " classes (0 to " +
          std::to_string(spec.num_classes() - 1) + ") and " + std::to_string(spec.ignore_index) +
          " (ignored)";
+}
+
+// The class of each value of a file, by name; ignore_index for what the label does not declare.
+std::map<int, int> by_name(const LabelOptions& options, const LabelSpec& spec) {
+  if (!options.label_map.empty()) {
+    throw OptionError("file_classes", "does not go with label_map; set one of them");
+  }
+  if (options.label_format == "binary" || options.label_format == "palette") {
+    throw OptionError("file_classes",
+                      "does not go with label_format = \"" + options.label_format + "\"");
+  }
+  std::map<int, int> renamed;
+  const auto& names = options.file_classes;
+  if (names.size() > 256) throw OptionError("file_classes", "a file holds 256 values at most");
+  for (std::size_t v = 0; v < names.size(); ++v) {
+    const auto found = std::find(spec.classes.begin(), spec.classes.end(), names[v]);
+    renamed[static_cast<int>(v)] = found == spec.classes.end()
+                                       ? static_cast<int>(spec.ignore_index)
+                                       : static_cast<int>(found - spec.classes.begin());
+  }
+  for (const std::string& name : spec.classes) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    throw OptionError("file_classes",
+                      "does not hold class \"" + name + "\" of label \"" + spec.name + "\"");
+  }
+  return renamed;
 }
 
 // Whether two-class label files hold 0 and 255 rather than 0 and 1. A 255 in a file with 1 means
@@ -60,7 +87,8 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
     throw OptionError("reduce_zero_label", "does not go with label_format = \"binary\"");
   }
   if (options_.label_format == "auto") {
-    const bool plain = !options_.reduce_zero_label && options_.label_map.empty();
+    const bool plain =
+        !options_.reduce_zero_label && options_.label_map.empty() && options_.file_classes.empty();
     detected_binary_ = plain && holds_0_and_255(spec, files);
     options_.label_format = detected_binary_ ? "binary" : "index";
   }
@@ -74,6 +102,7 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
     value[static_cast<std::size_t>(v)] = now;
   }
   std::map<int, int> renamed;
+  if (!options_.file_classes.empty()) renamed = by_name(options_, spec);
   for (const auto& [key, to] : options_.label_map) {
     int from = -1;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), from);
@@ -107,6 +136,15 @@ at::Tensor LabelReader::read(const std::string& path) const {
   }
   apply_table(path, map);
   return map;
+}
+
+std::uint32_t LabelReader::fingerprint() const {
+  std::uint32_t crc = crc32c(table_.data(), table_.size());
+  crc = crc32c(options_.label_format.data(), options_.label_format.size(), crc);
+  for (const auto& colour : spec_->palette) {
+    crc = crc32c(colour.data(), colour.size() * sizeof(colour[0]), crc);
+  }
+  return crc;
 }
 
 void LabelReader::apply_table(const std::string& path, const at::Tensor& map) const {

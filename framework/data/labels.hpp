@@ -19,6 +19,7 @@ struct LabelOptions {
   std::string label_format = "auto";
   bool reduce_zero_label = false;
   config::Named<std::int64_t> label_map;
+  std::vector<std::string> file_classes;
 
   static auto fields() {
     using O = LabelOptions;
@@ -33,7 +34,11 @@ struct LabelOptions {
         field("reduce_zero_label", &O::reduce_zero_label,
               "value 0 becomes ignore_index and the others count down by one"),
         field("label_map", &O::label_map,
-              "new value of stored values, after reduce_zero_label: {7 = 0, 8 = 1}; others stay")};
+              "new value of stored values, after reduce_zero_label: {7 = 0, 8 = 1}; others stay"),
+        field("file_classes", &O::file_classes,
+              "instead of label_map: names of the values 0, 1, … in the files (after "
+              "reduce_zero_label) when data.labels.NAME.classes is a part of them or has another "
+              "order; the rest becomes ignore_index")};
   }
 };
 
@@ -47,6 +52,8 @@ class LabelReader {
   /// [H, W] uint8 with class indices and spec.ignore_index. Throws DataError naming the file, the
   /// value, how often it stands there and what is declared.
   at::Tensor read(const std::string& path) const;
+  /// Differs where the same file would be read as other classes.
+  std::uint32_t fingerprint() const;
 
  private:
   void apply_table(const std::string& path, const at::Tensor& map) const;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "framework/base/error.hpp"
+#include "framework/base/log.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -204,6 +205,11 @@ std::vector<ListedSample> list_folders(const std::vector<FileColumn>& columns, b
   }
   if (samples.empty()) {
     check_pairs(columns[0], found[0], columns[1], found[1]);  // throws: nothing pairs at all
+  }
+  const std::size_t left_out = found[0].stems.size() - samples.size();
+  if (left_out > 0) {
+    log::warning("{}: {} of {} files are left out, for want of a partner (skip_unpaired)",
+                 columns[0].folder, left_out, found[0].stems.size());
   }
   return samples;
 }

@@ -35,7 +35,7 @@ class Loader::Implementation {
  public:
   Implementation(std::shared_ptr<const Dataset> dataset,
                  std::vector<std::shared_ptr<const Transform>> transforms,
-                 std::unique_ptr<Sampler> sampler, const LoaderOptions& options)
+                 std::shared_ptr<Sampler> sampler, const LoaderOptions& options)
       : dataset_(std::move(dataset)),
         transforms_(std::move(transforms)),
         sampler_(std::move(sampler)),
@@ -151,10 +151,9 @@ class Loader::Implementation {
 
   void make_sample(Job& job, std::size_t place) const {
     try {
-      Sample sample = dataset_->read(job.indices[place]);
       Philox random(options_.seed, static_cast<std::uint64_t>(job.first_draw) + place);
-      for (const auto& transform : transforms_) transform->apply(sample, random);
-      job.collation.put(place, std::move(sample));
+      job.collation.put(place, draw_sample(*dataset_, job.indices[place], transforms_,
+                                           transforms_.size(), random));
     } catch (...) {
       job.collation.fail(place, std::current_exception());
     }
@@ -170,7 +169,7 @@ class Loader::Implementation {
 
   const std::shared_ptr<const Dataset> dataset_;
   const std::vector<std::shared_ptr<const Transform>> transforms_;
-  const std::unique_ptr<Sampler> sampler_;
+  const std::shared_ptr<Sampler> sampler_;
   const LoaderOptions options_;
 
   mutable std::mutex mutex_;  // guards what follows, and `taken`, `done`, `complete` of jobs
@@ -185,7 +184,7 @@ class Loader::Implementation {
 
 Loader::Loader(std::shared_ptr<const Dataset> dataset,
                std::vector<std::shared_ptr<const Transform>> transforms,
-               std::unique_ptr<Sampler> sampler, const LoaderOptions& options)
+               std::shared_ptr<Sampler> sampler, const LoaderOptions& options)
     : implementation_(std::make_unique<Implementation>(std::move(dataset), std::move(transforms),
                                                        std::move(sampler), options)) {}
 

@@ -31,7 +31,7 @@ struct LoaderOptions {
 class STRATA_API Loader {
  public:
   Loader(std::shared_ptr<const Dataset> dataset,
-         std::vector<std::shared_ptr<const Transform>> transforms, std::unique_ptr<Sampler> sampler,
+         std::vector<std::shared_ptr<const Transform>> transforms, std::shared_ptr<Sampler> sampler,
          const LoaderOptions& options);
   ~Loader();  // stops the workers; what they have made ahead is lost
   Loader(const Loader&) = delete;

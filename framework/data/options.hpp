@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "framework/data/cache.hpp"
 #include "framework/data/dataset.hpp"
+#include "framework/data/sampler.hpp"
 #include "framework/data/transform.hpp"
 #include "framework/io/raster.hpp"
 
@@ -14,6 +16,7 @@ namespace strata {
 struct SplitOptions {
   Slot<Dataset> dataset;
   std::vector<Slot<Transform>> transforms;
+  Slot<Sampler> sampler;
   std::int64_t batch_size = 1;
   std::int64_t workers = 1;
   std::int64_t prefetch = 2;
@@ -22,6 +25,8 @@ struct SplitOptions {
     return std::tuple{
         field("dataset", &SplitOptions::dataset, "where the samples come from").required(),
         field("transforms", &SplitOptions::transforms, "applied in order to each sample"),
+        field("sampler", &SplitOptions::sampler,
+              "of training: which sample comes next; left out: InfiniteSampler"),
         field("batch_size", &SplitOptions::batch_size, "samples in a batch").at_least(1),
         field("workers", &SplitOptions::workers,
               "loader threads; 0 reads in the training thread; samples do not depend on it")
@@ -41,6 +46,7 @@ struct DataOptions {
   std::int64_t channels = 3;
   Slot<Reader> reader;
   Slot<Writer> writer;
+  ByteSize cache;
   std::optional<SplitOptions> train;
   SplitSets val, test;
   static auto fields();
@@ -49,6 +55,19 @@ struct DataOptions {
 }  // namespace strata
 
 namespace strata::config {
+
+template <>
+struct Codec<ByteSize> {
+  static TypeInfo type() { return Codec<std::string>::type(); }
+  static void parse(const Value& value, ByteSize& out, Binder& binder, const Constraints& c) {
+    std::string text;
+    if (!binder.read(value, text, c)) return;
+    const auto bytes = parse_bytes(text);
+    if (!bytes) return binder.reject(value, "expected a size such as \"512 MiB\" or \"2 GiB\"");
+    out = {text, *bytes};
+  }
+  static Value dump(const ByteSize& size, bool) { return Value{Value::Data(size.text)}; }
+};
 
 template <>
 struct Codec<SplitSets> {
@@ -93,6 +112,10 @@ inline auto DataOptions::fields() {
             "how predict opens images; left out: ImageReader, whole pictures"),
       field("writer", &DataOptions::writer,
             "how predict writes label maps and probabilities; left out: PNG, and safetensors"),
+      field(
+          "cache", &DataOptions::cache,
+          "memory for decoded samples of training and validation, such as \"2 GiB\"; \"0\": files "
+          "are decoded at each draw"),
       field("train", &DataOptions::train, "training samples"),
       field("val", &DataOptions::val, "validation samples; several sets as [data.val.NAME]"),
       field("test", &DataOptions::test, "test samples; several sets as [data.test.NAME]")};

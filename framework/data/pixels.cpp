@@ -2,10 +2,13 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <opencv2/imgproc.hpp>
 #include <stdexcept>
 
+#include "framework/data/mats.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -16,7 +19,16 @@ int channels_of(const at::Tensor& pixels) {
   return pixels.dim() == 2 ? 1 : static_cast<int>(pixels.size(2));
 }
 
-// The tensor's memory as OpenCV sees it; nothing is copied.
+int interpolation_of(const std::string& name) {
+  if (name == "bilinear") return cv::INTER_LINEAR;
+  if (name == "nearest") return cv::INTER_NEAREST_EXACT;
+  if (name == "bicubic") return cv::INTER_CUBIC;
+  if (name == "area") return cv::INTER_AREA;
+  throw std::logic_error("no interpolation named " + name);
+}
+
+}  // namespace
+
 cv::Mat mat_of(const at::Tensor& pixels) {
   const int depth = pixels.scalar_type() == at::kByte ? CV_8U : CV_32F;
   return cv::Mat(static_cast<int>(pixels.size(0)), static_cast<int>(pixels.size(1)),
@@ -31,16 +43,6 @@ at::Tensor like(const at::Tensor& pixels, std::int64_t height, std::int64_t widt
   return at::empty({height, width, pixels.size(2)}, pixels.options());
 }
 
-int interpolation_of(const std::string& name) {
-  if (name == "bilinear") return cv::INTER_LINEAR;
-  if (name == "nearest") return cv::INTER_NEAREST_EXACT;
-  if (name == "bicubic") return cv::INTER_CUBIC;
-  if (name == "area") return cv::INTER_AREA;
-  throw std::logic_error("no interpolation named " + name);
-}
-
-}  // namespace
-
 at::Tensor resize_image(const at::Tensor& image, std::int64_t height, std::int64_t width,
                         const std::string& interpolation) {
   if (image.size(0) == height && image.size(1) == width) return image;
@@ -51,27 +53,8 @@ at::Tensor resize_image(const at::Tensor& image, std::int64_t height, std::int64
 }
 
 at::Tensor resize_label(const at::Tensor& map, std::int64_t height, std::int64_t width) {
-  const std::int64_t from_height = map.size(0), from_width = map.size(1);
-  if (from_height == height && from_width == width) return map;
-  at::Tensor result = like(map, height, width);
-  std::vector<std::int64_t> column(static_cast<std::size_t>(width));
-  for (std::int64_t x = 0; x < width; ++x) {
-    column[static_cast<std::size_t>(x)] = (2 * x + 1) * from_width / (2 * width);
-  }
-  const auto* in = map.const_data_ptr<std::uint8_t>();
-  auto* out = result.mutable_data_ptr<std::uint8_t>();
-  std::int64_t last = -1;
-  for (std::int64_t y = 0; y < height; ++y, out += width) {
-    const std::int64_t row = (2 * y + 1) * from_height / (2 * height);
-    if (row == last) {
-      std::memcpy(out, out - width, static_cast<std::size_t>(width));
-      continue;
-    }
-    last = row;
-    const auto* line = in + row * map.stride(0);
-    for (std::int64_t x = 0; x < width; ++x) out[x] = line[column[static_cast<std::size_t>(x)]];
-  }
-  return result;
+  if (map.size(0) == height && map.size(1) == width) return map;
+  return resize_label_window(map, {height, width, 0, 0, height, width});
 }
 
 at::Tensor crop(const at::Tensor& pixels, std::int64_t top, std::int64_t left, std::int64_t height,
@@ -128,6 +111,78 @@ at::Tensor pad(const at::Tensor& pixels, std::int64_t height, std::int64_t width
     } else {
       std::memcpy(out, row.data(), row.size());
     }
+  }
+  return result;
+}
+
+at::Tensor pad_mirrored(const at::Tensor& pixels, std::int64_t height, std::int64_t width,
+                        const std::string& mode) {
+  if (pixels.size(0) == height && pixels.size(1) == width) return pixels;
+  at::Tensor result = like(pixels, height, width);
+  const std::int64_t from_height = pixels.size(0), from_width = pixels.size(1);
+  // Which old place each new one shows: beyond the end the picture repeats or is mirrored, with
+  // or without its last pixel twice, as often as it takes.
+  auto source = [&mode](std::int64_t at, std::int64_t size) {
+    if (mode == "edge" || size == 1) return std::min(at, size - 1);
+    const std::int64_t period = mode == "reflect" ? 2 * size - 2 : 2 * size;
+    at %= period;
+    return at < size ? at : (mode == "reflect" ? period : period - 1) - at;
+  };
+  const std::int64_t step = channels_of(pixels) * pixels.element_size();
+  const auto* in = static_cast<const std::uint8_t*>(pixels.const_data_ptr());
+  auto* out = static_cast<std::uint8_t*>(result.mutable_data_ptr());
+  for (std::int64_t y = 0; y < height; ++y, out += width * step) {
+    const auto* row = in + source(y, from_height) * pixels.stride(0) * pixels.element_size();
+    std::memcpy(out, row, static_cast<std::size_t>(from_width * step));
+    for (std::int64_t x = from_width; x < width; ++x) {
+      std::memcpy(out + x * step, row + source(x, from_width) * step,
+                  static_cast<std::size_t>(step));
+    }
+  }
+  return result;
+}
+
+at::Tensor warp(const at::Tensor& pixels, const Affine& affine, std::int64_t height,
+                std::int64_t width, const std::string& interpolation,
+                const std::vector<double>& fill) {
+  at::Tensor result = like(pixels, height, width);
+  const int flags = interpolation == "nearest"   ? cv::INTER_NEAREST
+                    : interpolation == "bicubic" ? cv::INTER_CUBIC
+                                                 : cv::INTER_LINEAR;
+  const cv::Mat matrix(2, 3, CV_64F, const_cast<double*>(affine.data()));
+  const cv::Mat in = mat_of(pixels);
+  cv::Mat out = mat_of(result);
+  const int channels = in.channels();
+  auto value = [&](int c) { return fill[fill.size() == 1 ? 0 : static_cast<std::size_t>(c)]; };
+  if (channels <= 4) {  // more than a cv::Scalar holds values for are warped one by one
+    cv::Scalar border;
+    for (int c = 0; c < channels; ++c) border[c] = value(c);
+    cv::warpAffine(in, out, matrix, out.size(), flags, cv::BORDER_CONSTANT, border);
+    return result;
+  }
+  cv::Mat plane, warped;
+  for (int c = 0; c < channels; ++c) {
+    cv::extractChannel(in, plane, c);
+    cv::warpAffine(plane, warped, matrix, out.size(), flags, cv::BORDER_CONSTANT,
+                   cv::Scalar::all(value(c)));
+    cv::insertChannel(warped, out, c);
+  }
+  return result;
+}
+
+Table identity_table() {
+  Table table;
+  for (std::size_t v = 0; v < table.size(); ++v) table[v] = static_cast<std::uint8_t>(v);
+  return table;
+}
+
+at::Tensor look_up(const at::Tensor& pixels, const Table& table) {
+  at::Tensor result = like(pixels);
+  const std::int64_t row = pixels.size(1) * channels_of(pixels);
+  auto* out = result.mutable_data_ptr<std::uint8_t>();
+  for (std::int64_t y = 0; y < pixels.size(0); ++y, out += row) {
+    const auto* in = pixels.const_data_ptr<std::uint8_t>() + y * pixels.stride(0);
+    for (std::int64_t i = 0; i < row; ++i) out[i] = table[in[i]];
   }
   return result;
 }

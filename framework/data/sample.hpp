@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,18 @@ struct Sample {
   std::vector<at::Tensor> images;
   std::map<std::string, SampleTarget> targets;
   SampleMeta meta;
+  bool preprocessed = false;  // normalised already: see Batch
 
-  std::int64_t height() const { return images.front().size(0); }
-  std::int64_t width() const { return images.front().size(1); }
+  /// A size that images and targets are to be brought to and are not yet: a crop that comes next
+  /// needs a part of them only. See settle().
+  struct Resizing {
+    std::int64_t height, width;
+    std::string interpolation;
+  };
+  std::optional<Resizing> resizing;
+
+  std::int64_t height() const { return resizing ? resizing->height : images.front().size(0); }
+  std::int64_t width() const { return resizing ? resizing->width : images.front().size(1); }
 };
 
 }  // namespace strata

@@ -7,8 +7,6 @@
 
 namespace strata {
 
-Sampler::~Sampler() = default;
-
 namespace {
 
 // Streams of orders and of samples (numbered by draw) never meet: they have different keys.
@@ -41,12 +39,15 @@ class ShuffledSampler final : public Sampler {
 
 class SequentialSampler final : public Sampler {
  public:
-  explicit SequentialSampler(std::int64_t samples) : samples_(samples) {}
-  std::int64_t index(std::int64_t draw) override { return draw; }
-  std::optional<std::int64_t> draws() const override { return samples_; }
+  SequentialSampler(std::int64_t samples, bool once) : samples_(samples), once_(once) {}
+  std::int64_t index(std::int64_t draw) override { return draw % samples_; }
+  std::optional<std::int64_t> draws() const override {
+    return once_ ? std::optional(samples_) : std::nullopt;
+  }
 
  private:
   std::int64_t samples_;
+  bool once_;
 };
 
 }  // namespace
@@ -55,8 +56,12 @@ std::unique_ptr<Sampler> make_shuffled_sampler(std::int64_t samples, std::uint64
   return std::make_unique<ShuffledSampler>(samples, seed);
 }
 
+std::unique_ptr<Sampler> make_cycling_sampler(std::int64_t samples) {
+  return std::make_unique<SequentialSampler>(samples, /*once=*/false);
+}
+
 std::unique_ptr<Sampler> make_sequential_sampler(std::int64_t samples) {
-  return std::make_unique<SequentialSampler>(samples);
+  return std::make_unique<SequentialSampler>(samples, /*once=*/true);
 }
 
 }  // namespace strata

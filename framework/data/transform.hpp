@@ -1,7 +1,12 @@
 // Transforms change a sample: the same geometry for every date and target, photometry by date.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <vector>
+
 #include "framework/base/philox.hpp"
+#include "framework/data/dataset.hpp"
 #include "framework/data/sample.hpp"
 #include "registry/component.hpp"
 
@@ -13,11 +18,30 @@ class STRATA_API Transform {
   struct Context {
     LabelSpecs labels;
   };
+  /// Another sample of the data set, drawn and put through the transforms in front of this one.
+  using Another = std::function<Sample()>;
   virtual ~Transform();
 
-  /// Changes `sample` in place. Thread-safe; all randomness comes from `random`, whose stream
-  /// depends on seed and draw number only.
+  /// Changes `sample`: it puts new tensors, or views, in place of those there, and never writes
+  /// into them (they may be kept for the next draw). Thread-safe; all randomness comes from
+  /// `random`, whose stream depends on seed and draw number only.
   virtual void apply(Sample& sample, Philox& random) const = 0;
+  /// The same for transforms that mix several samples; the others only apply themselves.
+  virtual void mix(Sample& sample, Philox& random, const Another& another) const;
+  /// Whether mix() understands a sample whose resizing was put off; for others it is done before.
+  virtual bool takes_unresized() const { return false; }
 };
+
+/// Does what Sample::resizing says.
+STRATA_API void settle(Sample& sample);
+
+/// Applies `transforms` in order.
+STRATA_API void run_transforms(const std::vector<std::shared_ptr<const Transform>>& transforms,
+                               Sample& sample, Philox& random, const Transform::Another& another);
+
+/// Sample `index` of `dataset` after the first `count` of `transforms`.
+STRATA_API Sample draw_sample(const Dataset& dataset, std::int64_t index,
+                              const std::vector<std::shared_ptr<const Transform>>& transforms,
+                              std::size_t count, Philox& random);
 
 }  // namespace strata

@@ -35,7 +35,13 @@ void load_plugins(const config::Document& document, Registry& registry,
 
 void check_dates(const Slot<Dataset>& dataset, std::int64_t dates, std::vector<Problem>& problems) {
   if (!dataset) return;
-  const std::int64_t given = dataset.ask(&Dataset::Statics::dates);
+  std::int64_t given = 0;
+  try {
+    given = dataset.ask(&Dataset::Statics::dates);
+  } catch (const ConfigError& error) {  // of data sets that are joined
+    problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+    return;
+  }
   if (given == dates) return;
   problems.push_back(dataset.problem(
       "type", "gives " + std::to_string(given) + (given == 1 ? " image" : " images") +
@@ -56,6 +62,18 @@ void check_options(const Experiment& experiment, const std::string& path,
   }
 }
 
+/// Transforms are made of their options and the labels alone: what does not fit is known now.
+void check_transforms(const SplitOptions& split, const LabelSpecs& labels,
+                      std::vector<Problem>& problems) {
+  for (const auto& slot : split.transforms) {
+    try {
+      slot.build({labels});
+    } catch (const ConfigError& error) {
+      problems.insert(problems.end(), error.problems().begin(), error.problems().end());
+    }
+  }
+}
+
 /// What binding alone cannot see: labels, shapes through the model, images a sample.
 void check(Experiment& experiment, std::vector<Problem>& problems) {
   try {
@@ -65,6 +83,17 @@ void check(Experiment& experiment, std::vector<Problem>& problems) {
     const config::Value* at = experiment.document.root.at(path);
     problems.push_back({at == nullptr ? Origin{} : at->origin, path, error.what()});
     return;
+  }
+  if (experiment.data.train) {
+    check_transforms(*experiment.data.train, experiment.labels, problems);
+  }
+  for (const auto* splits : {&experiment.data.val, &experiment.data.test}) {
+    for (const auto& [name, split] : splits->sets) {
+      check_transforms(split, experiment.labels, problems);
+      if (!split.sampler) continue;
+      problems.push_back(split.sampler.problem(
+          "", "only training has one: here every sample comes once; take it out"));
+    }
   }
   if (!experiment.model) return;
   try {

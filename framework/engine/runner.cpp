@@ -75,16 +75,16 @@ std::string number_text(double value) {
 }
 
 /// What a resumed run must share with the one before: all of model, data and optimizer but how many
-/// threads read.
+/// threads read and what is kept in memory or files, on which no sample depends.
 std::map<std::string, std::string> shared_keys(const std::string& config, const std::string& name) {
   std::map<std::string, std::string> keys;
   const config::Document document = config::load_text(config, name);
   for (const auto& [path, value] : config::leaves(document.root)) {
     const bool shared =
         path.starts_with("model.") || path.starts_with("data.") || path.starts_with("optimizer.");
-    if (shared && !path.ends_with(".workers") && !path.ends_with(".prefetch")) {
-      keys[path] = value->str();
-    }
+    const bool no_matter = path.ends_with(".workers") || path.ends_with(".prefetch") ||
+                           path.ends_with(".cache");
+    if (shared && !no_matter) keys[path] = value->str();
   }
   return keys;
 }

@@ -38,8 +38,14 @@ std::unique_ptr<Loader> make_loader(std::shared_ptr<const Dataset> dataset,
   const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
   // A step takes all its batches at once.
   const std::int64_t batches = training ? experiment.train.accumulate : 1;
-  auto sampler = training ? make_shuffled_sampler(dataset->size(), seed)
-                          : make_sequential_sampler(dataset->size());
+  std::shared_ptr<Sampler> sampler;
+  if (!training) {
+    sampler = make_sequential_sampler(dataset->size());
+  } else if (split.sampler) {
+    sampler = split.sampler.build({dataset, experiment.labels, seed});
+  } else {
+    sampler = make_shuffled_sampler(dataset->size(), seed);
+  }
   return std::make_unique<Loader>(std::move(dataset), std::move(transforms), std::move(sampler),
                                   LoaderOptions{.batch_size = split.batch_size,
                                                 .workers = split.workers,
@@ -123,7 +129,8 @@ void apply_runtime(const Experiment& experiment) {
 
 std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOptions& split,
                                     bool training) {
-  return make_loader(split.dataset.build(dataset_context(experiment)),
+  const auto cache = std::make_shared<MemoryBudget>(experiment.data.cache.bytes);
+  return make_loader(make_cached(split.dataset.build(dataset_context(experiment)), cache),
                      build_transforms(experiment, split), experiment, split, training);
 }
 
@@ -153,13 +160,14 @@ struct Evaluator::Set {
 
 Evaluator::~Evaluator() = default;
 
-Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits)
+Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits,
+                     const std::shared_ptr<MemoryBudget>& cache)
     : experiment_(experiment) {
   for (const auto& [name, split] : splits.sets) {
     auto set = std::make_unique<Set>();
     set->name = name;
     set->split = &split;
-    set->dataset = split.dataset.build(dataset_context(experiment));
+    set->dataset = make_cached(split.dataset.build(dataset_context(experiment)), cache);
     set->transforms = build_transforms(experiment, split);
     for (const auto& [key, slot] : experiment.evaluate.metrics) {
       set->metrics.push_back(slot.build({experiment.labels}));
@@ -261,7 +269,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   RunParts parts;
 
   // Files first: a missing one is found before any memory is taken.
-  auto dataset = split.dataset.build(dataset_context(experiment));
+  const auto cache = std::make_shared<MemoryBudget>(experiment.data.cache.bytes);
+  const auto dataset = make_cached(split.dataset.build(dataset_context(experiment)), cache);
   settings.samples_in_epoch = dataset->size();
   settings.batch_size = split.batch_size;
   located(experiment, "train", [&] {
@@ -271,7 +280,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   });
   std::shared_ptr<Evaluator> evaluator;
   if (!experiment.data.val.sets.empty() && !experiment.evaluate.metrics.empty()) {
-    evaluator = std::make_shared<Evaluator>(experiment, experiment.data.val);
+    evaluator = std::make_shared<Evaluator>(experiment, experiment.data.val, cache);
   }
 
   parts.model = experiment.build_model();
@@ -290,7 +299,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
       experiment, *parts.model, parts.freezer.get(), settings.steps,
       static_cast<double>(dataset->size()) / static_cast<double>(samples_in_step(experiment)));
   parts.batches = std::make_unique<LoaderBatches>(
-      make_loader(std::move(dataset), build_transforms(experiment, split), experiment, split,
+      make_loader(dataset, build_transforms(experiment, split), experiment, split,
                   /*training=*/true),
       split.batch_size);
   if (evaluator) {

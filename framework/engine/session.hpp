@@ -37,7 +37,9 @@ using Visitor = std::function<void(const std::string& set, const Batch&, const O
 /// Measures models on the sets of a split, again and again: files are listed once.
 class STRATA_API Evaluator {
  public:
-  Evaluator(const Experiment& experiment, const SplitSets& splits);
+  /// `cache`: memory to keep decoded samples in from one run to the next; null: none.
+  Evaluator(const Experiment& experiment, const SplitSets& splits,
+            const std::shared_ptr<MemoryBudget>& cache = nullptr);
   ~Evaluator();
 
   /// Scores of what `predictor` predicts (its models in eval mode), names prefixed with "<set>." of

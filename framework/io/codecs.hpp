@@ -24,6 +24,9 @@ enum class Decode { rgb, as_stored, label };
 
 /// rgb: [H, W, 3]; as_stored: [H, W, 1 to 4], float32 for 16 bits; label: [H, W] or [H, W, 3].
 at::Tensor decode_png(const Bytes& bytes, Decode decode);
+/// The usual case of decode_png, faster; undefined for what it leaves to decode_png: other depths and
+/// layouts, and everything that is damaged.
+at::Tensor decode_plain_png(const Bytes& bytes, Decode decode);
 /// As decode_png; undefined for colour spaces that only OpenCV reads (CMYK).
 at::Tensor decode_jpeg(const Bytes& bytes, Decode decode);
 

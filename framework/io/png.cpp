@@ -146,6 +146,7 @@ at::Tensor widen(const at::Tensor& raw, const Bytes& bytes, Decode decode, std::
 bool is_png(const Bytes& bytes) { return bytes.size >= 8 && png_sig_cmp(bytes.data, 0, 8) == 0; }
 
 at::Tensor decode_png(const Bytes& bytes, Decode decode) {
+  if (at::Tensor image = decode_plain_png(bytes, decode); image.defined()) return image;
   PngReader reader(bytes);
   if (!reader.start(decode)) fail(bytes, reader.state);
   if (reader.bits == 16 && decode == Decode::rgb) {

@@ -2,38 +2,11 @@
 #include <algorithm>
 #include <array>
 
-#include "framework/base/error.hpp"
-#include "framework/data/pixels.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/data/transforms/common.hpp"
 
 namespace strata::data {
 
 namespace {
-
-// Pads below and to the right; labels get their ignore_index. The valid area stays what it was.
-void pad_sample(Sample& sample, std::int64_t height, std::int64_t width,
-                const std::vector<double>& value) {
-  for (at::Tensor& image : sample.images) {
-    if (value.size() != 1 && static_cast<std::int64_t>(value.size()) != image.size(2)) {
-      throw DataError(sample.meta.paths.front() + ": has " + std::to_string(image.size(2)) +
-                      " channels, but pad_val has " + std::to_string(value.size()) +
-                      " values; give one, or one a channel");
-    }
-    image = pad(image, height, width, value);
-  }
-  for (auto& [name, target] : sample.targets) {
-    target.map = pad(target.map, height, width, {static_cast<double>(target.spec->ignore_index)});
-  }
-}
-
-auto pad_value_field(auto member) {
-  return config::field("pad_val", member,
-                       "value of padded pixels, one or one a channel; labels get ignore_index")
-      .at_least(0)
-      .at_most(255)
-      .one_or_many()
-      .not_empty();
-}
 
 struct RandomCropOptions {
   std::vector<std::int64_t> size;
@@ -77,6 +50,7 @@ class RandomCrop final : public Transform {
     }
   }
 
+  bool takes_unresized() const override { return true; }
   void apply(Sample& sample, Philox& random) const override {
     const std::int64_t height = std::min(options_.size[0], sample.height());
     const std::int64_t width = std::min(options_.size[1], sample.width());
@@ -87,12 +61,7 @@ class RandomCrop final : public Transform {
       left = random.integer(0, sample.width() - width);
       if (options_.cat_max_ratio >= 1 || varied(sample, top, left, height, width)) break;
     }
-    for (at::Tensor& image : sample.images) image = crop(image, top, left, height, width);
-    for (auto& [name, target] : sample.targets) {
-      target.map = crop(target.map, top, left, height, width);
-    }
-    sample.meta.height = std::clamp<std::int64_t>(sample.meta.height - top, 0, height);
-    sample.meta.width = std::clamp<std::int64_t>(sample.meta.width - left, 0, width);
+    crop_sample(sample, top, left, height, width);
     if (options_.pad_if_needed) {
       pad_sample(sample, options_.size[0], options_.size[1], options_.pad_val);
     }
@@ -104,11 +73,17 @@ class RandomCrop final : public Transform {
               std::int64_t width) const {
     const auto found = sample.targets.find(counted_);
     if (found == sample.targets.end()) return true;
-    const at::Tensor& map = found->second.map;
+    at::Tensor map = found->second.map;
+    if (sample.resizing) {
+      map = resize_label_window(
+          map, {sample.resizing->height, sample.resizing->width, top, left, height, width});
+    } else {
+      map = crop(map, top, left, height, width);
+    }
     // Four tables: equal neighbours would wait for each other's count in one.
     std::array<std::array<std::int32_t, 256>, 4> count{};
     for (std::int64_t y = 0; y < height; ++y) {
-      const auto* row = map.const_data_ptr<std::uint8_t>() + (top + y) * map.stride(0) + left;
+      const auto* row = map.const_data_ptr<std::uint8_t>() + y * map.stride(0);
       std::int64_t x = 0;
       for (; x + 4 <= width; x += 4) {
         ++count[0][row[x]];
@@ -134,10 +109,52 @@ class RandomCrop final : public Transform {
   std::string counted_;
 };
 
+struct CenterCropOptions {
+  std::vector<std::int64_t> size;
+  bool pad_if_needed = false;
+  std::vector<double> pad_val = {0};
+
+  static auto fields() {
+    using O = CenterCropOptions;
+    using config::field;
+    return std::tuple{
+        field("size", &O::size,
+              "[height, width]; a picture that is smaller keeps its side, unless pad_if_needed")
+            .required()
+            .size(2)
+            .at_least(1)
+            .alias("crop_size"),
+        field("pad_if_needed", &O::pad_if_needed, "pad pictures that are smaller than size")
+            .alias("auto_pad"),
+        pad_value_field(&O::pad_val)};
+  }
+};
+
+class CenterCrop final : public Transform {
+ public:
+  CenterCrop(CenterCropOptions options, const Context&) : options_(std::move(options)) {}
+
+  bool takes_unresized() const override { return true; }
+  void apply(Sample& sample, Philox&) const override {
+    const std::int64_t height = std::min(options_.size[0], sample.height());
+    const std::int64_t width = std::min(options_.size[1], sample.width());
+    crop_sample(sample, (sample.height() - height) / 2, (sample.width() - width) / 2, height,
+                width);
+    if (options_.pad_if_needed) {
+      pad_sample(sample, options_.size[0], options_.size[1], options_.pad_val);
+    }
+  }
+
+ private:
+  CenterCropOptions options_;
+};
+
 struct PadOptions {
   std::vector<std::int64_t> size = {0, 0};
   std::int64_t size_divisor = 1;
+  bool pad_to_square = false;
   std::vector<double> pad_val = {0};
+  std::string padding_mode = "constant";
 
   static auto fields() {
     using O = PadOptions;
@@ -148,25 +165,40 @@ struct PadOptions {
             .at_least(0),
         field("size_divisor", &O::size_divisor, "height and width become multiples of it")
             .at_least(1),
-        pad_value_field(&O::pad_val)};
+        field("pad_to_square", &O::pad_to_square, "the shorter side becomes as long as the other"),
+        pad_value_field(&O::pad_val),
+        field("padding_mode", &O::padding_mode,
+              "\"constant\": pad_val; or the picture's \"edge\", its mirror image without "
+              "(\"reflect\") or with the last pixel (\"symmetric\"); labels get ignore_index in "
+              "every mode")
+            .one_of({"constant", "edge", "reflect", "symmetric"})};
   }
 };
 
 class Pad final : public Transform {
  public:
   Pad(PadOptions options, const Context&) : options_(std::move(options)) {
-    if (options_.size[0] == 0 && options_.size[1] == 0 && options_.size_divisor == 1) {
-      throw OptionError("", "pads nothing; set size or size_divisor");
+    const PadOptions& o = options_;
+    if (o.size[0] == 0 && o.size[1] == 0 && o.size_divisor == 1 && !o.pad_to_square) {
+      throw OptionError("", "pads nothing; set size, size_divisor or pad_to_square");
     }
   }
 
   void apply(Sample& sample, Philox&) const override {
+    const std::int64_t longest =
+        options_.pad_to_square ? std::max(sample.height(), sample.width()) : 0;
     auto side = [&](std::int64_t now, std::int64_t wanted) {
       const std::int64_t divisor = options_.size_divisor;
-      return (std::max(now, wanted) + divisor - 1) / divisor * divisor;
+      return (std::max({now, wanted, longest}) + divisor - 1) / divisor * divisor;
     };
-    pad_sample(sample, side(sample.height(), options_.size[0]),
-               side(sample.width(), options_.size[1]), options_.pad_val);
+    const std::int64_t height = side(sample.height(), options_.size[0]);
+    const std::int64_t width = side(sample.width(), options_.size[1]);
+    const std::vector<at::Tensor> images = sample.images;
+    pad_sample(sample, height, width, options_.pad_val);
+    if (options_.padding_mode == "constant") return;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      sample.images[i] = pad_mirrored(images[i], height, width, options_.padding_mode);
+    }
   }
 
  private:
@@ -180,7 +212,10 @@ class Pad final : public Transform {
 STRATA_COMPONENTS(framework_data_transforms_crop) {
   using namespace strata::data;
   registry.add<strata::Transform, RandomCrop, RandomCropOptions>(
-      "RandomCrop", "cuts out a random window that holds more than one class");
+      "RandomCrop", "cuts out a random window that holds more than one class",
+      {"MultiImgRandomCrop"});
+  registry.add<strata::Transform, CenterCrop, CenterCropOptions>("CenterCrop",
+                                                                 "cuts out the middle");
   registry.add<strata::Transform, Pad, PadOptions>(
-      "Pad", "fills up to a size or a multiple, below and to the right");
+      "Pad", "fills up to a size or a multiple, below and to the right", {"MultiImgPad"});
 }

@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <numeric>
 #include <opencv2/imgproc.hpp>
 
-#include "framework/base/error.hpp"
-#include "framework/data/transform.hpp"
+#include "framework/data/transforms/common.hpp"
+#include "framework/io/image.hpp"
 
 namespace strata::data {
 
@@ -19,7 +17,7 @@ struct PhotoMetricDistortionOptions {
   std::vector<double> contrast_range = {0.5, 1.5};
   std::vector<double> saturation_range = {0.5, 1.5};
   std::int64_t hue_delta = 18;
-  bool joint = false;
+  bool shared = false;
 
   static auto fields() {
     using O = PhotoMetricDistortionOptions;
@@ -35,17 +33,9 @@ struct PhotoMetricDistortionOptions {
         field("hue_delta", &O::hue_delta, "largest turn of hue, in steps of 2 degrees")
             .at_least(0)
             .at_most(90),
-        field("joint", &O::joint, "the same change for every date; otherwise each has its own")};
+        shared_field(&O::shared).alias("joint")};
   }
 };
-
-using Table = std::array<std::uint8_t, 256>;
-
-Table identity() {
-  Table table;
-  std::iota(table.begin(), table.end(), std::uint8_t{0});
-  return table;
-}
 
 // value * factor + shift, cut to 0..255 and truncated, as mmseg computes it.
 void append(Table& table, double factor, double shift) {
@@ -56,7 +46,8 @@ void append(Table& table, double factor, double shift) {
   }
 }
 
-void look_up(const std::uint8_t* in, std::uint8_t* out, std::int64_t count, const Table& table) {
+void look_up_row(const std::uint8_t* in, std::uint8_t* out, std::int64_t count,
+                 const Table& table) {
   for (std::int64_t i = 0; i < count; ++i) out[i] = table[in[i]];
 }
 
@@ -67,36 +58,27 @@ class PhotoMetricDistortion final : public Transform {
  public:
   PhotoMetricDistortion(PhotoMetricDistortionOptions options, const Context&)
       : options_(std::move(options)) {
-    check("contrast_range", options_.contrast_range);
-    check("saturation_range", options_.saturation_range);
+    io::quiet_opencv();
+    check_range("contrast_range", options_.contrast_range);
+    check_range("saturation_range", options_.saturation_range);
   }
 
   void apply(Sample& sample, Philox& random) const override {
-    Change change = draw(random);
-    for (std::size_t i = 0; i < sample.images.size(); ++i) {
-      if (i > 0 && !options_.joint) change = draw(random);
-      at::Tensor& image = sample.images[i];
-      if (image.scalar_type() != at::kByte || image.size(2) != 3) {
-        throw DataError(sample.meta.paths[i] +
-                        ": PhotoMetricDistortion changes 8-bit RGB pictures, got " +
-                        std::to_string(image.size(2)) + " channels" +
-                        (image.scalar_type() == at::kByte ? "" : " of more than 8 bits") +
-                        "; take it out of the transforms");
-      }
-      image = distort(image, change);
-    }
+    change_dates(
+        sample, options_.shared, [&] { return draw(random); },
+        [&](const at::Tensor& image, std::size_t date, const Change& change) {
+          check_bytes(sample, date, "PhotoMetricDistortion", /*rgb=*/true);
+          return distort(image, change);
+        });
   }
 
  private:
   struct Change {
-    Table before = identity(), after = identity(), hue = identity(), saturation = identity();
+    Table before = identity_table(), after = identity_table(), hue = identity_table(),
+          saturation = identity_table();
     bool values = false;   // before or after does something
     bool colours = false;  // hue or saturation does
   };
-
-  static void check(const char* key, const std::vector<double>& range) {
-    if (range[0] > range[1]) throw OptionError(key, "its lower end is above its upper end");
-  }
 
   // Draws the same number of values whatever comes of them.
   Change draw(Philox& random) const {
@@ -129,17 +111,14 @@ class PhotoMetricDistortion final : public Transform {
   static at::Tensor distort(const at::Tensor& image, const Change& change) {
     if (!change.values && !change.colours) return image;
     const std::int64_t height = image.size(0), width = image.size(1), row = 3 * width;
-    at::Tensor result = at::empty({height, width, 3}, at::kByte);
-    const auto* in = image.const_data_ptr<std::uint8_t>();
-    auto* out = result.mutable_data_ptr<std::uint8_t>();
     if (!change.colours) {
       Table table = change.before;
       for (std::uint8_t& value : table) value = change.after[value];
-      for (std::int64_t y = 0; y < height; ++y) {
-        look_up(in + y * image.stride(0), out + y * row, row, table);
-      }
-      return result;
+      return look_up(image, table);
     }
+    at::Tensor result = at::empty({height, width, 3}, at::kByte);
+    const auto* in = image.const_data_ptr<std::uint8_t>();
+    auto* out = result.mutable_data_ptr<std::uint8_t>();
     // In strips that stay in the cache from the first table to the last.
     constexpr std::int64_t kStripBytes = 1 << 16;
     const std::int64_t strip = std::clamp<std::int64_t>(kStripBytes / row, 1, height);
@@ -148,7 +127,7 @@ class PhotoMetricDistortion final : public Transform {
     for (std::int64_t top = 0; top < height; top += strip) {
       const std::int64_t rows = std::min(strip, height - top);
       for (std::int64_t y = top; y < top + rows; ++y) {
-        look_up(in + y * image.stride(0), out + y * row, row, change.before);
+        look_up_row(in + y * image.stride(0), out + y * row, row, change.before);
       }
       cv::Mat rgb(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, out + top * row);
       cv::Mat hsv(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, hsv_buffer.data());
@@ -158,7 +137,7 @@ class PhotoMetricDistortion final : public Transform {
         p[1] = change.saturation[p[1]];
       }
       cv::cvtColor(hsv, rgb, cv::COLOR_HSV2RGB);
-      look_up(out + top * row, out + top * row, rows * row, change.after);
+      look_up_row(out + top * row, out + top * row, rows * row, change.after);
     }
     return result;
   }
@@ -178,8 +157,8 @@ struct NormalizeOptions {
   }
 };
 
-/// (value - mean) / std as float. The model's preprocessor does this for 8-bit pictures; this is
-/// for a model that is told not to (mean 0, std 1), such as one for 16-bit pictures.
+/// (value - mean) / std as float, after which the model's preprocessor leaves the pictures alone.
+/// It does the same by itself, so this is for what transforms behind it need normalised.
 class Normalize final : public Transform {
  public:
   Normalize(NormalizeOptions options, const Context&) : options_(std::move(options)) {
@@ -197,25 +176,42 @@ class Normalize final : public Transform {
                         " channels, but Normalize has means for " +
                         std::to_string(options_.mean.size()));
       }
-      image = image.scalar_type() == at::kByte ? normalize<std::uint8_t>(image)
-                                               : normalize<float>(image);
+      image = image.scalar_type() == at::kByte ? normalize_bytes(image) : normalize_floats(image);
     }
+    sample.preprocessed = true;
   }
 
  private:
-  template <class T>
-  at::Tensor normalize(const at::Tensor& image) const {
+  float normalized(float value, std::size_t channel) const {
+    return (value - static_cast<float>(options_.mean[channel])) /
+           static_cast<float>(options_.std[channel]);
+  }
+
+  // A value has 256 results a channel: looked up, rounded as they are computed.
+  at::Tensor normalize_bytes(const at::Tensor& image) const {
+    const std::int64_t channels = image.size(2);
+    std::vector<std::array<float, 256>> table(static_cast<std::size_t>(channels));
+    for (std::size_t c = 0; c < table.size(); ++c) {
+      for (std::size_t v = 0; v < 256; ++v) table[c][v] = normalized(static_cast<float>(v), c);
+    }
     at::Tensor result = at::empty(image.sizes(), at::kFloat);
     auto* out = result.mutable_data_ptr<float>();
-    const std::int64_t channels = image.size(2);
     for (std::int64_t y = 0; y < image.size(0); ++y) {
-      const T* in = image.const_data_ptr<T>() + y * image.stride(0);
+      const auto* in = image.const_data_ptr<std::uint8_t>() + y * image.stride(0);
       for (std::int64_t x = 0; x < image.size(1); ++x) {
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const auto k = static_cast<std::size_t>(c);
-          *out++ = (static_cast<float>(*in++) - static_cast<float>(options_.mean[k])) /
-                   static_cast<float>(options_.std[k]);
-        }
+        for (const auto& of_channel : table) *out++ = of_channel[*in++];
+      }
+    }
+    return result;
+  }
+
+  at::Tensor normalize_floats(const at::Tensor& image) const {
+    at::Tensor result = at::empty(image.sizes(), at::kFloat);
+    auto* out = result.mutable_data_ptr<float>();
+    for (std::int64_t y = 0; y < image.size(0); ++y) {
+      const auto* in = image.const_data_ptr<float>() + y * image.stride(0);
+      for (std::int64_t x = 0; x < image.size(1); ++x) {
+        for (std::size_t c = 0; c < options_.mean.size(); ++c) *out++ = normalized(*in++, c);
       }
     }
     return result;
@@ -231,7 +227,9 @@ class Normalize final : public Transform {
 STRATA_COMPONENTS(framework_data_transforms_photometry) {
   using namespace strata::data;
   registry.add<strata::Transform, PhotoMetricDistortion, PhotoMetricDistortionOptions>(
-      "PhotoMetricDistortion", "random brightness, contrast, saturation and hue");
+      "PhotoMetricDistortion", "random brightness, contrast, saturation and hue",
+      {"MultiImgPhotoMetricDistortion"});
   registry.add<strata::Transform, Normalize, NormalizeOptions>(
-      "Normalize", "subtracts a mean and divides by a deviation; normally the model does");
+      "Normalize", "subtracts a mean and divides by a deviation, which the model does otherwise",
+      {"MultiImgNormalize"});
 }

@@ -154,17 +154,17 @@ TEST(PhotoMetricDistortion, WorksOnViewsAndLeavesTheSourceAlone) {
   for (int date = 0; date < 2; ++date) EXPECT_TRUE(at::equal(source[date], copies[date]));
 }
 
-TEST(PhotoMetricDistortion, DatesDifferUnlessJoint) {
+TEST(PhotoMetricDistortion, DatesDifferUnlessShared) {
   int different = 0;
   for (std::uint64_t stream = 0; stream < 20; ++stream) {
-    for (const bool joint : {false, true}) {
+    for (const bool shared : {false, true}) {
       Sample sample = noise(6, 6);
       sample.images[1] = sample.images[0].clone();
       Philox random(seed(), stream);
-      distortion(joint ? ", joint = true" : "")->apply(sample, random);
+      distortion(shared ? ", shared = true" : "")->apply(sample, random);
       const bool same = at::equal(sample.images[0], sample.images[1]);
-      different += !joint && !same;
-      EXPECT_TRUE(same || !joint);
+      different += !shared && !same;
+      EXPECT_TRUE(same || !shared);
     }
   }
   EXPECT_GE(different, 15);

@@ -124,6 +124,31 @@ TEST(Image, PaletteFilesKeepTheirIndices) {
   EXPECT_EQ(cv::imread(dir / "p.png", cv::IMREAD_UNCHANGED).channels(), 3);
 }
 
+TEST(Image, EveryPngFilterIsUndone) {
+  TempDir dir;
+  // What libpng stores each row as is chosen by its content or forced by a strategy; odd widths,
+  // one row, one column.
+  for (const auto [height, width] : {std::array{37, 53}, {1, 9}, {9, 1}, {64, 64}}) {
+    for (const int type : {CV_8UC1, CV_8UC3}) {
+      const cv::Mat picture = drawing(height, width, type);
+      cv::Mat smooth;
+      cv::blur(picture, smooth, {7, 7});
+      for (const cv::Mat& mat : {picture, smooth}) {
+        cv::imwrite(dir / "a.png", mat);
+        const at::Tensor same = type == CV_8UC3 ? rgb_of(mat)
+                                                : at::from_blob(mat.data, {height, width}, at::kByte);
+        if (type == CV_8UC3) {
+          EXPECT_TRUE(at::equal(io::read_image(dir / "a.png"), same));
+          io::write_png(dir / "b.png", same);  // libpng's own choice of filters
+          EXPECT_TRUE(at::equal(io::read_image(dir / "b.png"), same));
+        } else {
+          EXPECT_TRUE(at::equal(io::read_label(dir / "a.png"), same));
+        }
+      }
+    }
+  }
+}
+
 TEST(Image, LabelsKeepGreyValues) {
   TempDir dir;
   const at::Tensor map = at::tensor({0, 3, 255, 10}, at::kByte).view({2, 2});
