@@ -227,6 +227,67 @@ TEST_F(EndToEnd, KillsAtAnyMomentLeaveWholeCheckpoints) {
   expect_same_end(dir("busy"), work_dir);
   for (const auto& entry : fs::directory_iterator(work_dir)) {
     EXPECT_NE(entry.path().filename().string().rfind(".step_", 0), 0U) << entry.path();
+TEST_F(EndToEnd, SamplerAndCacheResumeInTheSameBytes) {
+  const std::string drawn =
+      " --set 'data.train.sampler={type=\"ClassBalancedSampler\"}' --set "
+      "'data.train.transforms=[{type=\"RandomMosaic\", prob=0.5, size=[32,32]}, "
+      "{type=\"ExchangeTime\"}, {type=\"GaussNoise\"}]'";
+  const Result whole = tool("train", small("drawn", drawn + " --set data.train.workers=0"));
+  ASSERT_EQ(whole.status, 0) << whole.output;
+  EXPECT_NE(whole.output.find("class \"changed\""), std::string::npos) << "the pass is stated";
+  const std::string kept = drawn + " --set 'data.cache=\"100 KiB\"'";
+  const Result first = tool("train", small("kept", kept + " --set train.stop_at=1"));
+  ASSERT_EQ(first.status, 0) << first.output;
+  const Result second = tool("train", small("kept", kept + " --resume --set data.train.workers=2"));
+  ASSERT_EQ(second.status, 0) << second.output;
+  EXPECT_NE(second.output.find("data.cache: full"), std::string::npos) << second.output;
+  for (const char* file : {"step_4/model.safetensors", "scalars.jsonl"}) {
+    EXPECT_EQ(read(dir("drawn") + "/" + file), read(dir("kept") + "/" + file)) << file;
+  }
+}
+
+TEST_F(EndToEnd, BrowseDrawsWhatTrainingSees) {
+  const std::string sheet = dir("sheet.png");
+  const Result drawn = tool("browse", small("b") + " --count 8 --cell 64 --out " + sheet);
+  ASSERT_EQ(drawn.status, 0) << drawn.output;
+  EXPECT_EQ(drawn.output, sheet + ": 8 samples of train, from draw 0 on\n");
+  const std::string first = read(sheet);
+  // IHDR: two dates and the overlay of 64 pixels with gaps, two samples side by side.
+  auto word = [&](std::size_t at) {
+    return static_cast<unsigned char>(first[at + 2]) * 256 + static_cast<unsigned char>(first[at + 3]);
+  };
+  EXPECT_EQ(word(16), 2 * (3 * 68 + 4) + 4);
+  const Result later =
+      tool("browse", small("b") + " --count 8 --cell 64 --first 8 --out " + sheet);
+  ASSERT_EQ(later.status, 0) << later.output;
+  EXPECT_NE(read(sheet), first);
+  tool("browse", small("b") + " --count 8 --cell 64 --out " + sheet);
+  EXPECT_EQ(read(sheet), first) << "the same draws again";
+  const Result wrong = tool("browse", small("b") + " --split tran");
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_EQ(wrong.output,
+            "--split: no such split, got \"tran\"; there are train, val, test\n");
+}
+
+TEST_F(EndToEnd, BrowseChecksEveryFileOfEverySplit) {
+  const Result fine = tool("browse", small("b") + " --check");
+  ASSERT_EQ(fine.status, 0) << fine.output;
+  EXPECT_NE(fine.output.find("train: 8 samples\n  64 x 64, 3 channels of 8 bits: 8 samples\n"),
+            std::string::npos)
+      << fine.output;
+  // Faults in two splits: all are named.
+  const std::string copy = dir("faulty");
+  fs::copy(scenes(), copy, fs::copy_options::recursive);
+  fs::remove(copy + "/train/label/0003.png");
+  std::ofstream(copy + "/val/B/0000.png", std::ios::trunc) << "no picture";
+  std::ofstream(copy + "/val/label/0001.png", std::ios::trunc);
+  const Result faulty =
+      run("SCENES=" + copy + " " + kTools + "browse " + small("b") + " --check");
+  EXPECT_EQ(faulty.status, 2);
+  for (const char* part : {"no label for 1 of 8 files", "/val/B/0000.png: damaged",
+                           "/val/label/0001.png: file is empty", "val: 2 of 2 samples are wrong",
+                           "test: 2 samples"}) {
+    EXPECT_NE(faulty.output.find(part), std::string::npos) << part << "\n" << faulty.output;
   }
 }
 
