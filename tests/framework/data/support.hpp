@@ -41,15 +41,4 @@ inline LabelSpecs label_specs(const std::vector<LabelSpec>& specs) {
   return LabelSpecs(named);
 }
 
-/// What `call` throws as a UserError.
-template <class Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no UserError";
-}
-
 }  // namespace strata::tests
