@@ -227,6 +227,9 @@ TEST_F(EndToEnd, KillsAtAnyMomentLeaveWholeCheckpoints) {
   expect_same_end(dir("busy"), work_dir);
   for (const auto& entry : fs::directory_iterator(work_dir)) {
     EXPECT_NE(entry.path().filename().string().rfind(".step_", 0), 0U) << entry.path();
+  }
+}
+
 TEST_F(EndToEnd, SamplerAndCacheResumeInTheSameBytes) {
   const std::string drawn =
       " --set 'data.train.sampler={type=\"ClassBalancedSampler\"}' --set "
