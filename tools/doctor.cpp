@@ -2,17 +2,14 @@
 // missing.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <dlfcn.h>
-#include <sys/sysinfo.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "framework/base/version.hpp"
-#include "framework/ops/device.hpp"
+#include "framework/engine/environment.hpp"
 #include "registry/builtin.hpp"
 #include "registry/plugin_loader.hpp"
 #include "registry/registry.hpp"
@@ -25,28 +22,6 @@ namespace fs = std::filesystem;
 
 void row(const char* name, const std::string& value) {
   std::printf("%-12s %s\n", name, value.c_str());
-}
-
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
-  }
-  return "unknown processor";
-}
-
-std::string memory() {
-  struct sysinfo info {};
-  ::sysinfo(&info);
-  return std::to_string((info.totalram * info.mem_unit) >> 20) + " MiB";
-}
-
-/// The LibTorch that was really loaded: the one that was built against, or another by mistake.
-std::string libtorch_file() {
-  Dl_info info{};
-  // Any function of libtorch_cpu will do.
-  if (::dladdr(reinterpret_cast<void*>(&at::get_num_threads), &info) == 0) return "?";
-  return info.dli_fname;
 }
 
 /// Every library in the folders of STRATA_PLUGIN_PATH, and whether it would load.
@@ -83,15 +58,6 @@ int list_plugins() {
   return broken;
 }
 
-std::string cuda() {
-  if (cuda_version() == "cpu") {
-    return "not in this build; with a CUDA toolkit: cmake --preset cuda && cmake --build build-cuda";
-  }
-  const int count = ops::gpu_count();
-  return std::string(cuda_version()) + ", " +
-         (count == 0 ? std::string("no GPU that the driver shows") : std::to_string(count) + " GPU");
-}
-
 }  // namespace
 
 int run_doctor(int argc, char** argv) {
@@ -100,11 +66,11 @@ int run_doctor(int argc, char** argv) {
   app.add_flag("--verbose", verbose, "also LibTorch's own build settings");
   return run_tool(app, argc, argv, [&] {
     row("strata", std::string(version()) + " (" + std::string(build_type()) + ")");
-    row("libtorch", std::string(libtorch_version()) + ", " + libtorch_file());
-    row("processor", processor());
+    row("libtorch", std::string(libtorch_version()) + ", " + engine::libtorch_file());
+    row("processor", engine::processor_name());
     row("threads", std::to_string(at::get_num_threads()) + " compute");
-    row("memory", memory());
-    row("cuda", cuda());
+    row("memory", engine::memory_size());
+    row("cuda", engine::cuda_text());
     const int broken = list_plugins();
     if (verbose) std::printf("\n%s", at::show_config().c_str());
     if (broken > 0) {

@@ -7,7 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/files.hpp"
+#include "framework/engine/evaluator.hpp"
+#include "framework/engine/per_image.hpp"
 #include "framework/engine/report.hpp"
+#include "framework/engine/report/record.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/image.hpp"
 #include "registry/builtin.hpp"
@@ -22,7 +25,7 @@ namespace fs = std::filesystem;
 struct TestArguments {
   ConfigArguments config;
   ServingArguments serving;
-  std::string weights, metrics_out, save;
+  std::string weights, metrics_out, save, per_image;
 };
 
 std::string to_json(const Scores& scores) {
@@ -57,25 +60,38 @@ void test_with(const TestArguments& arguments) {
   const bool has_test = !experiment.data.test.sets.empty();
   const SplitSets& splits = has_test ? experiment.data.test : experiment.data.val;
   if (splits.sets.empty()) {
-    throw UserError(arguments.config.config + ": data.test: is missing: testing needs [data.test] "
-                                              "(or [data.val])");
+    throw UserError(arguments.config.config +
+                    ": data.test: is missing: testing needs [data.test] "
+                    "(or [data.val])");
   }
   const std::string weights = find_weights(experiment, arguments.weights);
   engine::Evaluator evaluator(experiment, splits);
   const inference::Predictor predictor =
       make_predictor(experiment, weights, arguments.serving, arguments.config, registry);
+  engine::PerImageCsv per_image;
+  engine::EvaluationRecord record(experiment.labels);
   engine::Visitor visit;
-  if (!arguments.save.empty()) {
-    visit = [&](const std::string& set, const Batch& batch, const Outputs& outputs) {
-      save_labels(arguments.save, experiment, set, batch, outputs);
+  if (!arguments.save.empty() || !arguments.per_image.empty() || !arguments.metrics_out.empty()) {
+    visit = [&](const engine::Visit& seen) {
+      if (!arguments.metrics_out.empty()) record.add(seen);
+      if (!arguments.per_image.empty()) per_image.add(seen);
+      if (arguments.save.empty()) return;
+      save_labels(arguments.save, experiment, seen.set, seen.batch, seen.outputs);
     };
   }
   const Scores scores = evaluator.run(predictor, nullptr, visit);
+  if (!arguments.per_image.empty()) write_text(arguments.per_image, per_image.text());
   std::fprintf(stderr, "%s on %s\n", weights.c_str(), has_test ? "data.test" : "data.val");
   std::printf("%s\n", evaluator.tables().c_str());
   if (!arguments.metrics_out.empty()) {
     write_text(arguments.metrics_out, to_json(scores));
-    engine::write_report(fs::path(arguments.metrics_out).parent_path().string());
+    const fs::path folder = fs::path(arguments.metrics_out).parent_path();
+    // Into a run's folder: its report shows the test, too.
+    if (fs::exists(folder / "scalars.jsonl")) {
+      const std::string what = weights + " on " + (has_test ? "data.test" : "data.val");
+      write_text((folder / "test.json").string(), record.text(evaluator, what));
+    }
+    engine::write_report(folder.string());
   }
 }
 
@@ -88,7 +104,9 @@ int run_test(int argc, char** argv) {
   add_device(app, arguments.config);
   app.add_option("weights", arguments.weights,
                  "safetensors file or checkpoint folder; default: the run's best");
-  app.add_option("--metrics-out", arguments.metrics_out, "write the scores as JSON, name to number");
+  app.add_option("--metrics-out", arguments.metrics_out,
+                 "write the scores as JSON, name to number");
+  app.add_option("--per-image", arguments.per_image, "write the scores of each image as CSV");
   app.add_option("--save", arguments.save, "write the predicted label maps into this folder");
   add_serving(app, arguments.serving);
   return run_tool(app, argc, argv, [&] {

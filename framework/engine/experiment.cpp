@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "framework/base/log.hpp"
+#include "framework/engine/evaluator.hpp"
 #include "registry/plugin_loader.hpp"
 
 namespace strata {
@@ -101,6 +102,7 @@ void check(Experiment& experiment, std::vector<Problem>& problems) {
   } catch (const ConfigError& error) {
     problems.insert(problems.end(), error.problems().begin(), error.problems().end());
   }
+  engine::check_evaluation(experiment, problems);
   const std::int64_t dates = experiment.model.ask(&Segmentor::Statics::dates);
   check_options(experiment, "evaluate.inference", problems,
                 [&] { experiment.evaluate.inference.check(); });

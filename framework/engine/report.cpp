@@ -1,5 +1,6 @@
 #include "framework/engine/report.hpp"
 
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,63 +8,39 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <utility>
 #include <vector>
 
+#include "framework/base/error.hpp"
 #include "framework/base/files.hpp"
+#include "framework/engine/checkpoint.hpp"
+#include "framework/engine/progress.hpp"
+#include "framework/engine/report/chart.hpp"
+#include "framework/engine/report/html.hpp"
+#include "framework/inference/pictures.hpp"
+#include "framework/io/image.hpp"
 
 namespace strata::engine {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-using Points = std::vector<std::pair<double, double>>;       // step, value
-using Curves = std::vector<std::pair<std::string, Points>>;  // in the order of the log
+using html::escaped;
+using html::Series;
 
-constexpr std::size_t kPictures = 12;
-constexpr const char* kStyle =
-    "body{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:left;"
-    "border-bottom:1px solid #ddd}td+td{text-align:right;font-variant-numeric:tabular-nums}"
-    "svg{width:100%;height:auto}figure{display:inline-block;margin:.3em}figure img{max-width:100%}"
-    "pre{background:#f6f6f6;padding:1em;overflow:auto}";
-constexpr const char* kColours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
-                                    "#e69f00", "#56b4e9", "#999999", "#000000"};
+constexpr std::size_t kPredictions = 6;         // of tools/predict
+constexpr std::int64_t kPredictionSide = 1100;  // the longest, in pixels
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
-/// A path inside the work dir as a link: other bytes than these are written as %XX.
-std::string link_to(const std::string& path) {
-  std::string out;
-  for (const char c : path) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-                       std::string("-_./~").find(c) != std::string::npos;
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
+// Names of scores that are of one class each: what follows the dot is the class.
+const std::set<std::string> kClassScores = {
+    "iou",          "f1",          "precision",          "recall",          "acc",
+    "boundary_iou", "boundary_f1", "boundary_precision", "boundary_recall", "scd_iou"};
+// Scores of a whole set that are worth a curve.
+const std::set<std::string> kOverallScores = {"miou",          "mf1",         "aacc",  "kappa",
+                                              "sek",           "fscd",        "score", "fwiou",
+                                              "mboundary_iou", "mboundary_f1"};
 
 /// Whole lines only: the run may be writing the last one.
 std::vector<Json> lines_of(const fs::path& path) {
@@ -77,174 +54,394 @@ std::vector<Json> lines_of(const fs::path& path) {
   return lines;
 }
 
-/// The numbers of every key that `wanted` accepts, over steps.
-template <class Wanted>
-Curves curves_of(const std::vector<Json>& lines, const Wanted& wanted) {
-  Curves curves;
-  for (const Json& line : lines) {
-    for (const auto& [key, value] : line.items()) {
-      if (!value.is_number() || !wanted(key) || !line.contains("step")) continue;
-      auto place = std::find_if(curves.begin(), curves.end(), [&, &name = key](const auto& curve) {
-        return curve.first == name;
-      });
-      if (place == curves.end()) place = curves.insert(curves.end(), {key, {}});
-      place->second.emplace_back(line["step"].template get<double>(), value.template get<double>());
+/// The object in a file; an empty one without it.
+Json object_in(const fs::path& path) {
+  if (!fs::exists(path)) return Json::object();
+  Json json = Json::parse(read_text(path.string()), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() ? json : Json::object();
+}
+
+double number_in(const Json& json) { return json.is_number() ? json.get<double>() : std::nan(""); }
+
+/// What a score's name says: "val.city.iou.car" is of the set "city", the kind "iou", the class
+/// "car". Sets may have any name, so the kind is looked for.
+struct ScoreName {
+  std::string set, kind, of_class;
+
+  explicit ScoreName(const std::string& name) {
+    std::size_t begin = 0;
+    for (std::size_t dot = 0; dot != std::string::npos; begin = dot + 1) {
+      dot = name.find('.', begin);
+      const std::string part = name.substr(begin, dot - begin);
+      const bool known = kClassScores.count(part) > 0 || part == "loss";
+      if (!known && dot != std::string::npos) continue;
+      kind = part;
+      if (dot != std::string::npos) of_class = name.substr(dot + 1);
+      set = begin == 0 ? "" : name.substr(0, begin - 1);
+      return;
     }
   }
-  return curves;
-}
+};
 
-/// Lines over steps with their names beside them; "" when there is nothing to draw.
-std::string chart(const std::string& title, const Curves& curves) {
-  double right = 0, low = 0, high = 0;
-  bool any = false;
-  for (const auto& [name, points] : curves) {
-    for (const auto& [step, value] : points) {
-      right = std::max(right, step);
-      low = any ? std::min(low, value) : value;
-      high = any ? std::max(high, value) : value;
-      any = true;
+class Page {
+ public:
+  explicit Page(const fs::path& folder)
+      : folder_(folder),
+        scalars_(lines_of(folder / "scalars.jsonl")),
+        timing_(lines_of(folder / "timing.jsonl")) {
+    const auto checkpoints = checkpoints_in(folder.string());
+    if (!checkpoints.empty())
+      state_ = object_in(fs::path(checkpoints.back().second) / "state.json");
+  }
+
+  std::string text() const {
+    const std::string name = fs::weakly_canonical(folder_).filename().string();
+    std::string body = "<h1>" + escaped(name) + "</h1>\n" + subtitle() + cards();
+    body +=
+        evaluation("Test", object_in(folder_ / "test.json"), object_in(folder_ / "metrics.json"));
+    body += curves();
+    body += evaluation("Validation", object_in(folder_ / "validation.json"), last_validation());
+    body += predictions();
+    body += config();
+    body += environment();
+    return html::page(name, body);
+  }
+
+ private:
+  std::string subtitle() const {
+    const Json environment = object_in(folder_ / "environment.json");
+    std::vector<std::string> parts;
+    if (environment.contains("started")) {
+      parts.push_back("started " + environment["started"].get<std::string>());
     }
-  }
-  if (!any) return "";
-  if (high == low) high = low + 1;
-  if (right == 0) right = 1;
-  constexpr double kLeft = 60, kTop = 10, kWidth = 640, kHeight = 240;
-  const auto x = [&](double step) { return kLeft + kWidth * step / right; };
-  const auto y = [&](double value) { return kTop + kHeight * (high - value) / (high - low); };
-  std::string svg = fmt::format("<h2>{}</h2>\n<svg viewBox=\"0 0 920 285\" role=\"img\">\n", title);
-  for (int i = 0; i <= 4; ++i) {
-    const double value = low + (high - low) * i / 4;
-    svg += fmt::format(
-        "<line x1=\"{0:.1f}\" x2=\"{1:.1f}\" y1=\"{2:.1f}\" y2=\"{2:.1f}\" stroke=\"#ddd\"/>"
-        "<text x=\"{3:.1f}\" y=\"{4:.1f}\" font-size=\"12\" text-anchor=\"end\">{5:.3g}</text>\n",
-        kLeft, kLeft + kWidth, y(value), kLeft - 6, y(value) + 4, value);
-  }
-  svg += fmt::format(
-      "<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\" text-anchor=\"end\">step {:.0f}</text>\n",
-      kLeft + kWidth, kTop + kHeight + 20, right);
-  std::size_t number = 0;
-  for (const auto& [name, points] : curves) {
-    const char* colour = kColours[number % std::size(kColours)];
-    std::string line;
-    for (const auto& [step, value] : points)
-      line += fmt::format("{:.1f},{:.1f} ", x(step), y(value));
-    if (!line.empty()) line.pop_back();
-    svg += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"2\" points=\"{}\"/>\n",
-                       colour, line);
-    if (points.size() == 1) {
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n",
-                         x(points[0].first), y(points[0].second), colour);
+    if (environment.contains("strata")) {
+      parts.push_back("strata " + environment["strata"].get<std::string>());
     }
-    svg += fmt::format(
-        "<text x=\"{:.1f}\" y=\"{:.1f}\" font-size=\"12\" fill=\"{}\">{} {:.4g}</text>\n",
-        kLeft + kWidth + 12, kTop + 10 + 16.0 * static_cast<double>(number), colour, escaped(name),
-        points.back().second);
-    ++number;
+    return fmt::format("<p class=\"muted\">{}</p>\n",
+                       escaped(fmt::format("{}", fmt::join(parts, " · "))));
   }
-  return svg + "</svg>\n";
-}
 
-std::string row(const std::string& name, const std::string& value) {
-  return fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", escaped(name), escaped(value));
-}
+  static std::string card(const std::string& name, const std::string& value,
+                          const std::string& more) {
+    return fmt::format("<div class=\"card\"><span>{}</span><b>{}</b><small>{}</small></div>\n",
+                       escaped(name), escaped(value), escaped(more));
+  }
 
-std::string number_cell(const Json& value) {
-  return value.is_number() ? fmt::format("{:.4f}", value.get<double>()) : "-";
-}
+  std::string cards() const {
+    std::string out;
+    if (const auto best = state_.find("best"); best != state_.end()) {
+      out += card("best " + best->value("name", std::string()),
+                  html::number(number_in((*best)["value"])),
+                  fmt::format("validation at step {}", best->value("step", 0)));
+    }
+    double loss = std::nan(""), step = 0, seconds = 0, before = 0, memory = 0, waited = 0;
+    for (const Json& line : scalars_) {
+      step = std::max(step, line.value("step", 0.0));
+      if (line.contains("loss")) loss = number_in(line["loss"]);
+    }
+    std::vector<double> times;
+    for (const Json& line : timing_) {
+      const double at = line.value("step", 0.0);
+      memory = std::max(memory, line.value("memory_mib", 0.0));
+      if (!line.contains("time")) continue;
+      times.push_back(line["time"].get<double>());
+      seconds += times.back() * std::max(at - before, 0.0);
+      waited += line.value("data_time", 0.0) * std::max(at - before, 0.0);
+      before = at;
+    }
+    if (!scalars_.empty()) {
+      const double steps = state_.value("steps", 0.0);
+      out += card("steps", fmt::format("{:.0f}", step),
+                  steps > 0 ? fmt::format("of {:.0f}", steps) : "");
+    }
+    if (!std::isnan(loss)) out += card("loss", html::number(loss), "last logged");
+    if (!times.empty()) {
+      const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+      std::nth_element(times.begin(), middle, times.end());
+      out += card("time a step", fmt::format("{:.3f} s", *middle), "median");
+      out +=
+          card("training", duration_text(seconds),
+               seconds > 0 ? fmt::format("{:.1f} % waited for data", 100 * waited / seconds) : "");
+    }
+    if (memory > 0) out += card("largest memory", fmt::format("{:.0f} MiB", memory), "");
+    return out.empty() ? "" : "<div class=\"cards\">\n" + out + "</div>\n";
+  }
 
-/// Steps, times and memory.
-std::string summary(const std::vector<Json>& scalars, const std::vector<Json>& timing) {
-  std::string rows;
-  std::vector<double> times;
-  double memory = 0;
-  for (const Json& line : timing) {
-    if (line.contains("time")) times.push_back(line["time"].get<double>());
-    memory = std::max(memory, line.value("memory_mib", 0.0));
+  /// The values of every key of `lines` that `name_of` gives a name, over steps.
+  template <class NameOf>
+  static std::vector<Series> series(const std::vector<Json>& lines, const NameOf& name_of) {
+    std::vector<Series> all;
+    std::map<std::string, std::size_t> places;
+    for (const Json& line : lines) {
+      if (!line.contains("step") || !line["step"].is_number()) continue;
+      for (const auto& [key, value] : line.items()) {
+        if (!value.is_number()) continue;
+        const std::string name = name_of(key);
+        if (name.empty()) continue;
+        const auto [place, is_new] = places.emplace(name, all.size());
+        if (is_new) all.push_back({name, {}});
+        all[place->second].points.emplace_back(line["step"].template get<double>(),
+                                               value.template get<double>());
+      }
+    }
+    return all;
   }
-  if (!scalars.empty()) rows += row("steps", scalars.back().value("step", Json()).dump());
-  if (!times.empty()) {
-    std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
-                     times.end());
-    rows += row("seconds a step (median)", fmt::format("{:.3f}", times[times.size() / 2]));
-  }
-  for (const Json& line : timing) {
-    if (!line.contains("first_step_begins")) continue;
-    rows += row("seconds from start to the first step",
-                fmt::format("{:.2f}", line["first_step_begins"].get<double>()));
-    break;
-  }
-  if (memory > 0) rows += row("largest memory", fmt::format("{:.0f} MiB", memory));
-  return rows.empty() ? "" : "<table>\n" + rows + "</table>\n";
-}
 
-std::string scores_table(const std::string& title, const Json& scores, const std::string& prefix) {
-  std::string rows;
-  for (const auto& [name, value] : scores.items()) {
-    if (name.starts_with(prefix)) rows += row(name.substr(prefix.size()), number_cell(value));
+  std::string curves() const {
+    const auto trained = [](const std::string& key) { return !key.starts_with("val."); };
+    // Terms of the loss are logged as "<part>.<name>"; so are an accuracy and a norm.
+    const auto is_term = [](const std::string& key) {
+      return key.find('.') != std::string::npos && !key.starts_with("val.") &&
+             !key.starts_with("lr.") && key.find("acc") == std::string::npos &&
+             key.find("grad_norm") == std::string::npos;
+    };
+    std::string out = html::line_chart(
+        "Loss",
+        series(scalars_,
+               [&](const std::string& key) {
+                 if (key == "loss") return std::string("total");
+                 if (is_term(key)) return key;
+                 if (!key.starts_with("val.")) return std::string();
+                 const ScoreName score(key.substr(4));
+                 return score.kind == "loss" && score.of_class.empty() ? key : std::string();
+               }),
+        /*by_factors=*/true);
+    out += validation_curves();
+    out += html::line_chart("Learning rate", series(scalars_, [](const std::string& key) {
+                              return key == "lr" || key.starts_with("lr.") ? key : std::string();
+                            }));
+    out += html::line_chart(
+        "Other values of training", series(scalars_, [&](const std::string& key) {
+          const bool shown = key == "loss" || key == "lr" || key.starts_with("lr.") ||
+                             key == "step" || key == "epoch" || is_term(key);
+          return trained(key) && !shown ? key : std::string();
+        }));
+    out += html::line_chart("Seconds a step", series(timing_, [](const std::string& key) {
+                              return key == "time"        ? std::string("whole step")
+                                     : key == "data_time" ? std::string("waiting for data")
+                                                          : std::string();
+                            }));
+    out += html::line_chart("Memory, MiB", series(timing_, [](const std::string& key) {
+                              return key == "memory_mib" ? std::string("largest so far")
+                                                         : std::string();
+                            }));
+    return out.empty() ? "" : "<h2>Curves</h2>\n<div class=\"grid\">\n" + out + "</div>\n";
   }
-  return rows.empty() ? "" : fmt::format("<h2>{}</h2>\n<table>\n{}</table>\n", title, rows);
-}
 
-std::string pictures(const fs::path& work_dir) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(work_dir / "predictions", error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.ends_with("_overlay.png")) names.push_back(name);
+  std::string validation_curves() const {
+    std::string out = html::line_chart(
+        "Validation", series(scalars_, [&](const std::string& key) {
+          if (!key.starts_with("val.")) return std::string();
+          const std::string name = key.substr(4);
+          const ScoreName score(name);
+          const bool best =
+              state_.contains("best") && state_["best"].value("name", std::string()) == name;
+          return best || (score.of_class.empty() && kOverallScores.count(score.kind) > 0)
+                     ? name
+                     : std::string();
+        }));
+    return out + html::line_chart("IoU of each class", series(scalars_, [](const std::string& key) {
+                                    if (!key.starts_with("val.")) return std::string();
+                                    const ScoreName score(key.substr(4));
+                                    if (score.kind != "iou" && score.kind != "scd_iou")
+                                      return std::string();
+                                    return score.set.empty() ? score.of_class
+                                                             : score.set + ", " + score.of_class;
+                                  }));
   }
-  if (names.empty()) return "";
-  std::sort(names.begin(), names.end());
-  std::string text = fmt::format(
-      "<h2>Predictions</h2>\n<p>{} of {}, in <a href=\"predictions/\">"
-      "predictions/</a></p>\n",
-      std::min(kPictures, names.size()), names.size());
-  for (std::size_t i = 0; i < std::min(kPictures, names.size()); ++i) {
-    text += fmt::format("<figure><img src=\"predictions/{}\" alt=\"{}\"></figure>\n",
-                        link_to(names[i]), escaped(names[i]));
+
+  /// The numbers of the newest validation, without their "val.".
+  Json last_validation() const {
+    Json numbers = Json::object();
+    for (auto line = scalars_.rbegin(); line != scalars_.rend() && numbers.empty(); ++line) {
+      for (const auto& [key, value] : line->items()) {
+        if (key.starts_with("val.")) numbers[key.substr(4)] = value;
+      }
+    }
+    return numbers;
   }
-  return text;
-}
+
+  static std::string all_numbers(const Json& numbers) {
+    std::vector<std::pair<std::string, std::string>> rows;
+    for (const auto& [name, value] : numbers.items()) {
+      rows.emplace_back(name, html::number(number_in(value), 6));
+    }
+    if (rows.empty()) return "";
+    return fmt::format(
+        "<details><summary>all {} numbers</summary>\n<div class=\"box\">{}</div></details>\n",
+        rows.size(), html::facts(rows));
+  }
+
+  static std::string evaluation(const std::string& title, const Json& record, const Json& numbers) {
+    std::string out;
+    try {
+      if (record.contains("sets")) {
+        for (const Json& set : record.at("sets")) out += set_section(record, set);
+      }
+    } catch (const Json::exception&) {
+      out.clear();  // of another version, or not ours: the numbers below are there in any case
+    }
+    out += all_numbers(numbers);
+    if (out.empty()) return "";
+    const std::string what = record.value("what", std::string());
+    return fmt::format("<h2>{}</h2>\n{}{}", title,
+                       what.empty() ? "" : "<p class=\"muted\">" + escaped(what) + "</p>\n", out);
+  }
+
+  static std::string set_section(const Json& record, const Json& set) {
+    const std::string name = set.value("name", std::string());
+    std::string out = name.empty() ? "" : "<h3>" + escaped(name) + "</h3>\n";
+    out += "<div class=\"grid\">\n";
+    for (const Json& metric : set.at("metrics")) {
+      ScoreTable table;
+      table.columns = metric.at("columns").get<std::vector<std::string>>();
+      for (const Json& row : metric.at("rows")) {
+        std::vector<double> values;
+        for (const Json& value : row.at("values")) values.push_back(number_in(value));
+        table.rows.emplace_back(row.at("name").get<std::string>(), std::move(values));
+      }
+      for (const Json& one : metric.at("overall")) {
+        table.overall.emplace_back(one.at(0).get<std::string>(), number_in(one.at(1)));
+      }
+      const std::string key = escaped(metric.at("name").get<std::string>());
+      if (!table.rows.empty() || !table.overall.empty()) {
+        out += fmt::format("<div class=\"box\"><h3>{}</h3>\n{}</div>\n", key,
+                           html::score_table(table));
+      }
+      if (!metric.contains("confusion")) continue;
+      const ConfusionTable confusion{
+          metric.at("confusion").at("classes").get<std::vector<std::string>>(),
+          metric.at("confusion").at("counts").get<std::vector<std::int64_t>>()};
+      out += fmt::format(
+          "<div class=\"box\"><h3>{}: confusion</h3>\n<p><small>per cent of each true class (row) "
+          "predicted as each class (column)</small></p>\n{}</div>\n",
+          key, html::confusion_table(confusion));
+    }
+    out += "</div>\n";
+    const std::string rank = record.value("rank", std::string());
+    for (const auto& [list, title] : {std::pair{"worst", "Worst"}, std::pair{"best", "Best"}}) {
+      if (!set.contains(list) || set.at(list).empty()) continue;
+      out += fmt::format("<h3 style=\"margin-top:22px\">{} by {} of the image{}</h3>\n", title,
+                         escaped(rank), name.empty() ? "" : ", " + escaped(name));
+      if (std::string(list) == "worst") out += legend(record);
+      for (const Json& sample : set.at(list)) out += figure(sample);
+    }
+    return out;
+  }
+
+  /// Colours of the classes, and of errors.
+  static std::string legend(const Json& record) {
+    std::string out;
+    const auto chip = [](const std::string& colour, const std::string& name) {
+      return fmt::format("<span><i style=\"background:{}\"></i>{}</span>\n", colour, escaped(name));
+    };
+    bool binary = false, many = false;
+    out += "<em>classes</em>\n";
+    for (const Json& label : record.at("labels")) {
+      const auto classes = label.at("classes").get<std::vector<std::string>>();
+      const auto palette = label.at("palette").get<std::vector<std::vector<int>>>();
+      (classes.size() == 2 ? binary : many) = true;
+      for (std::size_t c = 0; c < std::min(classes.size(), palette.size()); ++c) {
+        out += chip(fmt::format("rgb({})", fmt::join(palette[c], ",")), classes[c]);
+      }
+    }
+    out += "<em>errors</em>\n";
+    if (many) out += chip("rgb(225,40,40)", "wrong class");
+    if (binary) {
+      out += chip("#fff", "hit") + chip("rgb(255,60,60)", "false alarm") +
+             chip("rgb(60,110,255)", "miss");
+    }
+    return "<div class=\"keys\" style=\"margin:0 0 12px\">" + out + chip("#808080", "ignored") +
+           "</div>\n";
+  }
+
+  static std::string figure(const Json& sample) {
+    const auto name = sample.at("name").get<std::string>();
+    std::string out = fmt::format(
+        "<figure class=\"box\"><figcaption>{} <b>{}</b></figcaption>\n<div class=\"row\">\n",
+        escaped(name), html::number(number_in(sample.at("score"))));
+    for (const Json& picture : sample.at("pictures")) {
+      const auto title = picture.at("title").get<std::string>();
+      out += fmt::format("<div>{}<small>{}</small></div>\n",
+                         html::image(picture.at("type").get<std::string>(),
+                                     picture.at("data").get<std::string>(), name + ", " + title),
+                         escaped(title));
+    }
+    return out + "</div></figure>\n";
+  }
+
+  /// Some of what tools/predict left in predictions/.
+  std::string predictions() const {
+    std::vector<fs::path> paths;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_ / "predictions", error)) {
+      if (entry.path().filename().string().ends_with("_overlay.png")) paths.push_back(entry.path());
+    }
+    std::sort(paths.begin(), paths.end());
+    std::string figures;
+    std::size_t shown = 0;
+    for (const fs::path& path : paths) {
+      if (shown == kPredictions) break;
+      try {
+        const std::string name = path.filename().string();
+        const at::Tensor picture =
+            inference::shrink(io::read_image(path.string()), kPredictionSide);
+        figures += fmt::format(
+            "<figure class=\"box\"><figcaption>{}</figcaption>\n{}</figure>\n", escaped(name),
+            html::image("jpeg", html::base64(io::jpeg_bytes(picture, 85)), name));
+        ++shown;
+      } catch (const DataError&) {
+        // Being written, or damaged: no reason to go without a report.
+      }
+    }
+    if (figures.empty()) return "";
+    return fmt::format("<h2>Predictions</h2>\n<p class=\"muted\">{} of {} in predictions/</p>\n{}",
+                       shown, paths.size(), figures);
+  }
+
+  std::string config() const {
+    std::string out;
+    const auto add = [&](const char* file, const char* title) {
+      if (!fs::exists(folder_ / file)) return;
+      out += fmt::format(
+          "<details><summary>{}</summary>\n<div class=\"box\"><pre>{}</pre></div></details>\n",
+          title, escaped(read_text((folder_ / file).string())));
+    };
+    add("config_origins.toml", "as written, with the file and line of each key");
+    add("config.toml", "resolved, with every default");
+    return out.empty() ? "" : "<h2>Config</h2>\n" + out;
+  }
+
+  std::string environment() const {
+    std::vector<std::pair<std::string, std::string>> rows;
+    const Json environment = object_in(folder_ / "environment.json");
+    for (const auto& [name, value] : environment.items()) {
+      rows.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+    for (const Json& line : timing_) {
+      if (!line.contains("first_step_begins")) continue;
+      rows.emplace_back("from start to the first step",
+                        fmt::format("{:.2f} s", line["first_step_begins"].get<double>()));
+      break;
+    }
+    double validation = 0;
+    for (const Json& line : timing_) validation += line.value("validation_time", 0.0);
+    if (validation > 0) rows.emplace_back("validations took", duration_text(validation));
+    if (rows.empty()) return "";
+    return "<h2>Environment</h2>\n<div class=\"box\">" + html::facts(rows) + "</div>\n";
+  }
+
+  fs::path folder_;
+  std::vector<Json> scalars_, timing_;
+  Json state_ = Json::object();  // of the newest checkpoint
+};
 
 }  // namespace
 
 void write_report(const std::string& work_dir) {
   const fs::path folder(work_dir);
   if (!fs::exists(folder / "scalars.jsonl")) return;
-  const auto scalars = lines_of(folder / "scalars.jsonl");
-  const auto timing = lines_of(folder / "timing.jsonl");
-  const std::string name = fs::weakly_canonical(folder).filename().string();
-
-  std::string html = fmt::format(
-      "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{0}</title>\n"
-      "<style>{1}</style>\n<h1>{0}</h1>\n",
-      escaped(name), kStyle);
-  html += summary(scalars, timing);
-  if (fs::exists(folder / "metrics.json")) {
-    const Json metrics = Json::parse(read_text((folder / "metrics.json").string()), nullptr, false);
-    if (metrics.is_object()) html += scores_table("Test", metrics, "");
-  }
-  html += pictures(folder);
-  html += chart("Training", curves_of(scalars, [](const std::string& key) {
-                  return key == "loss" ||
-                         (key.find('.') != std::string::npos && !key.starts_with("val.") &&
-                          !key.starts_with("lr.") && key.find("acc") == std::string::npos &&
-                          key.find("grad_norm") == std::string::npos);
-                }));
-  html += chart("Validation", curves_of(scalars, [](const std::string& key) {
-                  return key.starts_with("val.") && (key.find("iou") != std::string::npos ||
-                                                     key.find("f1.") != std::string::npos);
-                }));
-  for (auto line = scalars.rbegin(); line != scalars.rend(); ++line) {
-    const std::string table = scores_table("Last validation", *line, "val.");
-    html += table;
-    if (!table.empty()) break;
-  }
-  if (fs::exists(folder / "config.toml")) {
-    html += "<h2>Config</h2>\n<details><summary>resolved, with every default</summary>\n<pre>" +
-            escaped(read_text((folder / "config.toml").string())) + "</pre></details>\n";
-  }
-  write_text((folder / "report.html").string(), html + "</html>\n");
+  write_text((folder / "report.html").string(), Page(folder).text());
 }
 
 }  // namespace strata::engine

@@ -295,6 +295,7 @@ void Runner::Implementation::start() {
   scalars_.emplace(file("scalars.jsonl"), kept, source("scalars.jsonl"));
   timing_.emplace(file("timing.jsonl"), kept, source("timing.jsonl"));
   write_text(file("config.toml"), settings_.config);
+  for (const auto& [name, text] : settings_.notes) write_text(file(name.c_str()), text);
   parts_.batches->seek(batches_);
   first_step_ = state_.step;
   if (parts_.freezer) parts_.freezer->apply(state_.step);

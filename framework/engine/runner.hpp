@@ -66,6 +66,8 @@ struct RunSettings {
   std::string work_dir;
   std::string config;  // resolved, TOML
   std::vector<std::string> plugins;
+  /// Further files of the work dir, written when the run starts: names and contents.
+  std::vector<std::pair<std::string, std::string>> notes;
   /// Checkpoint folder to go on from; "": a new run.
   std::string resume;
 };

@@ -2,16 +2,20 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <filesystem>
 
+#include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
 #include "framework/config/value.hpp"
 #include "framework/data/sampler.hpp"
 #include "framework/engine/checkpoint.hpp"
+#include "framework/engine/environment.hpp"
+#include "framework/engine/evaluator.hpp"
 #include "framework/engine/hooks/tensorboard.hpp"
+#include "framework/engine/report/record.hpp"
 #include "framework/inference/serving.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
@@ -20,37 +24,10 @@
 namespace strata::engine {
 namespace {
 
+namespace fs = std::filesystem;
+
 Dataset::Context dataset_context(const Experiment& experiment) {
   return {experiment.labels, true, experiment.model.ask(&Segmentor::Statics::dates)};
-}
-
-std::vector<std::shared_ptr<const Transform>> build_transforms(const Experiment& experiment,
-                                                               const SplitOptions& split) {
-  std::vector<std::shared_ptr<const Transform>> transforms;
-  for (const auto& slot : split.transforms) transforms.push_back(slot.build({experiment.labels}));
-  return transforms;
-}
-
-std::unique_ptr<Loader> make_loader(std::shared_ptr<const Dataset> dataset,
-                                    std::vector<std::shared_ptr<const Transform>> transforms,
-                                    const Experiment& experiment, const SplitOptions& split,
-                                    bool training) {
-  const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
-  // A step takes all its batches at once.
-  const std::int64_t batches = training ? experiment.train.accumulate : 1;
-  std::shared_ptr<Sampler> sampler;
-  if (!training) {
-    sampler = make_sequential_sampler(dataset->size());
-  } else if (split.sampler) {
-    sampler = split.sampler.build({dataset, experiment.labels, seed});
-  } else {
-    sampler = make_shuffled_sampler(dataset->size(), seed);
-  }
-  return std::make_unique<Loader>(std::move(dataset), std::move(transforms), std::move(sampler),
-                                  LoaderOptions{.batch_size = split.batch_size,
-                                                .workers = split.workers,
-                                                .prefetch = std::max(split.prefetch, batches),
-                                                .seed = seed});
 }
 
 /// The loader as the runner sees it: batches by number.
@@ -127,11 +104,40 @@ void apply_runtime(const Experiment& experiment) {
   torch::manual_seed(static_cast<std::uint64_t>(experiment.runtime.seed));
 }
 
+SplitSource open_split(const Experiment& experiment, const SplitOptions& split,
+                       const std::shared_ptr<MemoryBudget>& cache) {
+  SplitSource source;
+  source.dataset = make_cached(split.dataset.build(dataset_context(experiment)), cache);
+  for (const auto& slot : split.transforms) {
+    source.transforms.push_back(slot.build({experiment.labels}));
+  }
+  return source;
+}
+
+std::unique_ptr<Loader> make_loader(const SplitSource& source, const Experiment& experiment,
+                                    const SplitOptions& split, bool training) {
+  const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
+  // A step takes all its batches at once.
+  const std::int64_t batches = training ? experiment.train.accumulate : 1;
+  std::shared_ptr<Sampler> sampler;
+  if (!training) {
+    sampler = make_sequential_sampler(source.dataset->size());
+  } else if (split.sampler) {
+    sampler = split.sampler.build({source.dataset, experiment.labels, seed});
+  } else {
+    sampler = make_shuffled_sampler(source.dataset->size(), seed);
+  }
+  return std::make_unique<Loader>(source.dataset, source.transforms, std::move(sampler),
+                                  LoaderOptions{.batch_size = split.batch_size,
+                                                .workers = split.workers,
+                                                .prefetch = std::max(split.prefetch, batches),
+                                                .seed = seed});
+}
+
 std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOptions& split,
                                     bool training) {
   const auto cache = std::make_shared<MemoryBudget>(experiment.data.cache.bytes);
-  return make_loader(make_cached(split.dataset.build(dataset_context(experiment)), cache),
-                     build_transforms(experiment, split), experiment, split, training);
+  return make_loader(open_split(experiment, split, cache), experiment, split, training);
 }
 
 std::shared_ptr<Reader> make_reader(const Experiment& experiment, const Registry& registry) {
@@ -148,68 +154,6 @@ inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model>
           experiment.evaluate.inference,
           experiment.evaluate.tta,
           {device_of(experiment), wants_channels_last(experiment)}};
-}
-
-struct Evaluator::Set {
-  std::string name;
-  const SplitOptions* split;
-  std::shared_ptr<const Dataset> dataset;
-  std::vector<std::shared_ptr<const Transform>> transforms;
-  std::vector<std::shared_ptr<Metric>> metrics;
-};
-
-Evaluator::~Evaluator() = default;
-
-Evaluator::Evaluator(const Experiment& experiment, const SplitSets& splits,
-                     const std::shared_ptr<MemoryBudget>& cache)
-    : experiment_(experiment) {
-  for (const auto& [name, split] : splits.sets) {
-    auto set = std::make_unique<Set>();
-    set->name = name;
-    set->split = &split;
-    set->dataset = make_cached(split.dataset.build(dataset_context(experiment)), cache);
-    set->transforms = build_transforms(experiment, split);
-    for (const auto& [key, slot] : experiment.evaluate.metrics) {
-      set->metrics.push_back(slot.build({experiment.labels}));
-    }
-    sets_.push_back(std::move(set));
-  }
-}
-
-Scores Evaluator::run(const inference::Predictor& predictor, const std::function<bool()>& cancelled,
-                      const Visitor& visit) {
-  const at::NoGradGuard no_grad;  // not inference mode: see Runner's validation
-  Scores scores;
-  for (const auto& set : sets_) {
-    for (const auto& metric : set->metrics) metric->reset();
-    const auto loader =
-        make_loader(set->dataset, set->transforms, experiment_, *set->split, /*training=*/false);
-    while (auto batch = loader->next()) {
-      if (cancelled && cancelled()) return scores;
-      const Batch moved =
-          inference::to_device(*batch, device_of(experiment_), wants_channels_last(experiment_));
-      const Outputs outputs = predictor.predict(moved);
-      for (const auto& metric : set->metrics) metric->update(outputs, moved);
-      if (visit) visit(set->name, moved, outputs);
-    }
-    const std::string prefix = set->name.empty() ? "" : set->name + ".";
-    for (const auto& metric : set->metrics) {
-      for (const auto& [name, value] : metric->scores()) scores.emplace_back(prefix + name, value);
-    }
-  }
-  return scores;
-}
-
-std::string Evaluator::tables() const {
-  std::string text;
-  for (const auto& set : sets_) {
-    for (const auto& metric : set->metrics) {
-      const std::string table = metric->table();
-      if (table.empty()) continue;
-      text += (text.empty() ? "" : "\n\n") + (set->name.empty() ? "" : set->name + "\n") + table;
-    }
-  }
-  return text;
 }
 
 std::unique_ptr<optim::Freezer> build_freezer(const Experiment& experiment,
@@ -270,16 +214,16 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
 
   // Files first: a missing one is found before any memory is taken.
   const auto cache = std::make_shared<MemoryBudget>(experiment.data.cache.bytes);
-  const auto dataset = make_cached(split.dataset.build(dataset_context(experiment)), cache);
-  settings.samples_in_epoch = dataset->size();
+  const SplitSource source = open_split(experiment, split, cache);
+  settings.samples_in_epoch = source.dataset->size();
   settings.batch_size = split.batch_size;
   located(experiment, "train", [&] {
-    settings.steps = steps_of(experiment.train, dataset->size(), split.batch_size);
+    settings.steps = steps_of(experiment.train, source.dataset->size(), split.batch_size);
     settings.validation_interval = validation_interval(
-        experiment.evaluate, experiment.train, settings.steps, dataset->size(), split.batch_size);
+        experiment.evaluate, experiment.train, settings.steps, source.dataset->size(), split.batch_size);
   });
   std::shared_ptr<Evaluator> evaluator;
-  if (!experiment.data.val.sets.empty() && !experiment.evaluate.metrics.empty()) {
+  if (!experiment.data.val.sets.empty() && measures_anything(experiment.evaluate)) {
     evaluator = std::make_shared<Evaluator>(experiment, experiment.data.val, cache);
   }
 
@@ -297,17 +241,23 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   parts.freezer = build_freezer(experiment, *parts.model);
   parts.trainers = build_trainers(
       experiment, *parts.model, parts.freezer.get(), settings.steps,
-      static_cast<double>(dataset->size()) / static_cast<double>(samples_in_step(experiment)));
+      static_cast<double>(source.dataset->size()) / static_cast<double>(samples_in_step(experiment)));
   parts.batches = std::make_unique<LoaderBatches>(
-      make_loader(dataset, build_transforms(experiment, split), experiment, split,
-                  /*training=*/true),
-      split.batch_size);
+      make_loader(source, experiment, split, /*training=*/true), split.batch_size);
   if (evaluator) {
     auto predictor = std::make_shared<inference::Predictor>(
         std::vector{member_of(experiment, parts.model)}, experiment.labels);
-    parts.validate = [evaluator, predictor](const std::function<bool()>& cancelled,
-                                            const RunParts::Visitor& visit) {
-      return evaluator->run(*predictor, cancelled, visit);
+    auto record = std::make_shared<EvaluationRecord>(experiment.labels);
+    const std::string path = (fs::path(work_dir_of(experiment)) / "validation.json").string();
+    parts.validate = [evaluator, predictor, record, path](
+                         const std::function<bool()>& cancelled, const RunParts::Visitor& visit) {
+      record->clear();
+      Scores scores = evaluator->run(*predictor, cancelled, [&](const Visit& seen) {
+        record->add(seen);
+        if (visit) visit(seen.set, seen.batch, seen.outputs);
+      });
+      if (!cancelled()) write_text(path, record->text(*evaluator, "data.val"));
+      return scores;
     };
   }
   for (const auto& [name, slot] : experiment.hooks) {
@@ -325,6 +275,9 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
       config::to_toml(config::dump_object(config::schema_of<Experiment>(), &experiment),
                       {.escape_references = true});
   for (const config::Path& plugin : experiment.plugins) settings.plugins.push_back(plugin.resolved);
+  settings.notes = {{"environment.json", environment_json()},
+                    {"config_origins.toml",
+                     config::to_toml(experiment.document.root, {.origins = true})}};
   settings.resume = resume;
   return std::make_unique<Runner>(std::move(parts), std::move(settings));
 }

@@ -1,7 +1,6 @@
 // From an experiment to its parts: the one place where config meets loader, model and runner.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +19,6 @@ STRATA_API c10::Device device_of(const Experiment& experiment);
 STRATA_API std::string work_dir_of(const Experiment& experiment);
 STRATA_API bool wants_channels_last(const Experiment& experiment);
 
-/// The samples of a split: endless and shuffled for training, once in order otherwise.
-STRATA_API std::unique_ptr<Loader> make_loader(const Experiment& experiment,
-                                               const SplitOptions& split, bool training);
-
 /// data.reader, or without it ImageReader.
 STRATA_API std::shared_ptr<Reader> make_reader(const Experiment& experiment,
                                                const Registry& registry);
@@ -31,29 +26,21 @@ STRATA_API std::shared_ptr<Reader> make_reader(const Experiment& experiment,
 /// `model` (on the experiment's device) served as [evaluate.inference] and [evaluate.tta] say.
 STRATA_API inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model);
 
-/// Called with every evaluated batch.
-using Visitor = std::function<void(const std::string& set, const Batch&, const Outputs&)>;
-
-/// Measures models on the sets of a split, again and again: files are listed once.
-class STRATA_API Evaluator {
- public:
-  /// `cache`: memory to keep decoded samples in from one run to the next; null: none.
-  Evaluator(const Experiment& experiment, const SplitSets& splits,
-            const std::shared_ptr<MemoryBudget>& cache = nullptr);
-  ~Evaluator();
-
-  /// Scores of what `predictor` predicts (its models in eval mode), names prefixed with "<set>." of
-  /// named sets. Stops early, with what it has, once `cancelled` says so.
-  Scores run(const inference::Predictor& predictor,
-             const std::function<bool()>& cancelled = nullptr, const Visitor& visit = nullptr);
-  /// The metrics' tables of the last run.
-  std::string tables() const;
-
- private:
-  struct Set;
-  const Experiment& experiment_;
-  std::vector<std::unique_ptr<Set>> sets_;
+/// Where a split's samples come from and what is done to each.
+struct SplitSource {
+  std::shared_ptr<const Dataset> dataset;
+  std::vector<std::shared_ptr<const Transform>> transforms;
 };
+/// `cache`: memory to keep decoded samples in; null: none.
+STRATA_API SplitSource open_split(const Experiment& experiment, const SplitOptions& split,
+                                  const std::shared_ptr<MemoryBudget>& cache = nullptr);
+
+/// The samples of a split: endless and shuffled for training, once in order otherwise.
+STRATA_API std::unique_ptr<Loader> make_loader(const SplitSource& source,
+                                               const Experiment& experiment,
+                                               const SplitOptions& split, bool training);
+STRATA_API std::unique_ptr<Loader> make_loader(const Experiment& experiment,
+                                               const SplitOptions& split, bool training);
 
 /// `freeze` over the model; null when nothing is frozen. Throws ConfigError, located, for a pattern
 /// that matches nothing.

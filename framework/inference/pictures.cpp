@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace strata::inference {
 namespace {
@@ -67,6 +68,35 @@ at::Tensor compare(const at::Tensor& prediction, const at::Tensor& truth,
   at::Tensor index = (prediction > 0).to(at::kLong) + 2 * (truth > 0).to(at::kLong);
   index = index.masked_fill(truth == ignore_index, 4);
   return table.index_select(0, index.reshape({-1})).reshape({truth.size(0), truth.size(1), 3});
+}
+
+at::Tensor mistakes(const at::Tensor& image, const at::Tensor& prediction, const at::Tensor& truth,
+                    std::int64_t ignore_index) {
+  at::Tensor picture = (image.to(at::kFloat).mean(2, /*keepdim=*/true) * 0.6 + 90).to(at::kByte);
+  picture = picture.expand({-1, -1, 3}).contiguous();
+  const auto paint = [&](const at::Tensor& where, std::array<std::uint8_t, 3> colour) {
+    const at::Tensor pixel = at::tensor({colour[0], colour[1], colour[2]}, at::kByte);
+    picture = at::where(where.unsqueeze(2), pixel, picture);
+  };
+  paint(prediction != truth, {225, 40, 40});
+  paint(truth == ignore_index, {kGrey, kGrey, kGrey});
+  return picture.contiguous();
+}
+
+at::Tensor shrink(const at::Tensor& picture, std::int64_t longest) {
+  const std::int64_t height = picture.size(0), width = picture.size(1);
+  if (std::max(height, width) <= longest) return picture;
+  const double scale = static_cast<double>(longest) / static_cast<double>(std::max(height, width));
+  const std::array<std::int64_t, 2> size{
+      std::max<std::int64_t>(std::llround(scale * static_cast<double>(height)), 1),
+      std::max<std::int64_t>(std::llround(scale * static_cast<double>(width)), 1)};
+  const at::Tensor planes = picture.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat).contiguous();
+  return at::_upsample_bilinear2d_aa(planes, size, /*align_corners=*/false)[0]
+      .round()
+      .clamp(0, 255)
+      .to(at::kByte)
+      .permute({1, 2, 0})
+      .contiguous();
 }
 
 at::Tensor side_by_side(const std::vector<at::Tensor>& pictures, std::int64_t gap) {

@@ -26,6 +26,13 @@ STRATA_API at::Tensor overlay(const at::Tensor& image, const at::Tensor& classes
 STRATA_API at::Tensor compare(const at::Tensor& prediction, const at::Tensor& truth,
                               std::int64_t ignore_index);
 
+/// Where a prediction of any number of classes is wrong: red over the dimmed image; ignored grey.
+STRATA_API at::Tensor mistakes(const at::Tensor& image, const at::Tensor& prediction,
+                               const at::Tensor& truth, std::int64_t ignore_index);
+
+/// A picture made smaller, if need be, so that neither side is longer than `longest`.
+STRATA_API at::Tensor shrink(const at::Tensor& picture, std::int64_t longest);
+
 /// Pictures of one height side by side with a white gap.
 STRATA_API at::Tensor side_by_side(const std::vector<at::Tensor>& pictures, std::int64_t gap = 4);
 

@@ -42,6 +42,9 @@ class STRATA_API Predictor {
   void predict(std::int64_t height, std::int64_t width, const WindowSource& read,
                const StripSink& write) const;
 
+  /// The model, or the ensemble's first.
+  Model& first_model() const { return *members_.front().model; }
+
  private:
   Outputs of_member(const Member& member, const Batch& batch) const;
   Outputs of_samples(const Member& member, const Batch& batch) const;

@@ -206,6 +206,19 @@ std::string encode_png(const at::Tensor& image) {
                             channels, {});
 }
 
+std::string jpeg_bytes(const at::Tensor& image, int quality) {
+  quiet_opencv();
+  const at::Tensor pixels = image.contiguous();
+  // OpenCV takes no const data; cvtColor does not write to its input.
+  auto* data = const_cast<std::uint8_t*>(pixels.const_data_ptr<std::uint8_t>());
+  cv::Mat bgr;
+  cv::cvtColor(cv::Mat(static_cast<int>(image.size(0)), static_cast<int>(image.size(1)), CV_8UC3, data),
+               bgr, cv::COLOR_RGB2BGR);
+  std::vector<std::uint8_t> bytes;
+  cv::imencode(".jpg", bgr, bytes, {cv::IMWRITE_JPEG_QUALITY, quality});
+  return {bytes.begin(), bytes.end()};
+}
+
 void write_png(const std::string& path, const at::Tensor& image) {
   write_text(path, encode_png(image));
 }

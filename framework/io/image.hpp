@@ -48,6 +48,9 @@ STRATA_API std::string encode_png(const at::Tensor& image);
 /// all (UserError "path: cannot be written: …").
 STRATA_API void write_png(const std::string& path, const at::Tensor& image);
 
+/// [H, W, 3] uint8 (RGB) as the bytes of a JPEG file; quality is 1 to 100.
+STRATA_API std::string jpeg_bytes(const at::Tensor& image, int quality);
+
 /// Writes a label map [H, W] uint8 as palette PNG: `palette` holds [r, g, b] for index 0, 1, …;
 /// indices beyond it are black.
 STRATA_API void write_label_png(const std::string& path, const at::Tensor& map,

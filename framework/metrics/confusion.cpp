@@ -12,25 +12,6 @@
 #include "registry/component.hpp"
 
 namespace strata {
-namespace {
-
-double ratio(std::int64_t numerator, std::int64_t denominator) {
-  return denominator == 0 ? std::numeric_limits<double>::quiet_NaN()
-                          : static_cast<double>(numerator) / static_cast<double>(denominator);
-}
-
-}  // namespace
-
-double mean_of_defined(const std::vector<double>& values) {
-  double sum = 0;
-  std::int64_t n = 0;
-  for (double value : values) {
-    if (std::isnan(value)) continue;
-    sum += value;
-    ++n;
-  }
-  return n == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(n);
-}
 
 ConfusionMatrix::ConfusionMatrix(std::int64_t classes)
     : classes_(classes), counts_(static_cast<std::size_t>(classes * classes)) {}
@@ -55,70 +36,96 @@ void ConfusionMatrix::add(const at::Tensor& prediction, const at::Tensor& label,
   }
 }
 
-std::int64_t ConfusionMatrix::row(std::int64_t c) const {
+std::int64_t ConfusionMatrix::labelled(std::int64_t c) const {
   std::int64_t sum = 0;
   for (std::int64_t j = 0; j < classes_; ++j) sum += count(c, j);
   return sum;
 }
 
-std::int64_t ConfusionMatrix::column(std::int64_t c) const {
+std::int64_t ConfusionMatrix::predicted(std::int64_t c) const {
   std::int64_t sum = 0;
   for (std::int64_t i = 0; i < classes_; ++i) sum += count(i, c);
   return sum;
 }
 
+std::int64_t ConfusionMatrix::total() const {
+  std::int64_t sum = 0;
+  for (const std::int64_t n : counts_) sum += n;
+  return sum;
+}
+
 double ConfusionMatrix::iou(std::int64_t c) const {
-  return ratio(count(c, c), row(c) + column(c) - count(c, c));
+  return ratio(hits(c), labelled(c) + predicted(c) - hits(c));
 }
 double ConfusionMatrix::f1(std::int64_t c) const {
-  return ratio(2 * count(c, c), row(c) + column(c));
+  return ratio(2 * hits(c), labelled(c) + predicted(c));
 }
-double ConfusionMatrix::precision(std::int64_t c) const { return ratio(count(c, c), column(c)); }
-double ConfusionMatrix::recall(std::int64_t c) const { return ratio(count(c, c), row(c)); }
+double ConfusionMatrix::precision(std::int64_t c) const { return ratio(hits(c), predicted(c)); }
+double ConfusionMatrix::recall(std::int64_t c) const { return ratio(hits(c), labelled(c)); }
 
 double ConfusionMatrix::accuracy() const {
-  std::int64_t correct = 0, all = 0;
+  std::int64_t correct = 0;
+  for (std::int64_t c = 0; c < classes_; ++c) correct += hits(c);
+  return ratio(correct, total());
+}
+
+double ConfusionMatrix::frequency_weighted_iou() const {
+  const std::int64_t all = total();
+  if (all == 0) return std::numeric_limits<double>::quiet_NaN();
+  double sum = 0;
   for (std::int64_t c = 0; c < classes_; ++c) {
-    correct += count(c, c);
-    all += row(c);
+    if (labelled(c) > 0) sum += static_cast<double>(labelled(c)) * iou(c);
   }
-  return ratio(correct, all);
+  return sum / static_cast<double>(all);
+}
+
+double ConfusionMatrix::kappa() const {
+  // Products of pixel counts leave the range of 64 bits on a large data set.
+  const auto all = static_cast<double>(total());
+  double by_chance = 0;
+  for (std::int64_t c = 0; c < classes_; ++c) {
+    by_chance += static_cast<double>(labelled(c)) / all * (static_cast<double>(predicted(c)) / all);
+  }
+  if (!(by_chance < 1)) return std::numeric_limits<double>::quiet_NaN();
+  return (accuracy() - by_chance) / (1 - by_chance);
 }
 
 struct IoUMetricOptions {
   std::string target;
   std::string prefix;
+  std::vector<std::string> mean_over;
   static auto fields() {
     using config::field;
     return std::tuple{
         field("target", &IoUMetricOptions::target, "label that is scored; default: the first one"),
         field("prefix", &IoUMetricOptions::prefix,
-              "put before every name (\"change.\"); default: none")};
+              "put before every name (\"change.\"); default: none"),
+        field("mean_over", &IoUMetricOptions::mean_over,
+              "the classes that means and micro scores are taken over; default: all")
+            .one_or_many()};
   }
 };
 
-/// Names: iou.C, f1.C, precision.C, recall.C and acc.C (recall under mmseg's name) for each class
-/// C; miou, mf1, mprecision, mrecall, macc as means over the classes that occur; aacc over pixels.
+/// Names: iou.C, f1.C (Dice), precision.C, recall.C and acc.C (recall under mmseg's name) for each
+/// class C; miou, mf1, mprecision, mrecall, macc as (macro) means over the classes that occur;
+/// micro_iou, micro_f1, micro_precision, micro_recall from the summed counts of the classes; aacc,
+/// fwiou, kappa over pixels of all classes.
 class IoUMetric final : public Metric {
  public:
   IoUMetric(const IoUMetricOptions& options, const Context& context)
       : prefix_(options.prefix),
         label_(context.labels.get(options.target)),
+        classes_(classes_to_mean(options.mean_over, label_)),
         matrix_(label_.num_classes()) {}
 
   void reset() override { matrix_.reset(); }
 
   void update(const Outputs& outputs, const Batch& batch) override {
-    const Output* output = find_output(outputs, label_.name);
-    auto target = batch.targets.find(label_.name);
-    if (output == nullptr || target == batch.targets.end()) return;
-    const at::Tensor predicted = labels(*output);
+    const at::Tensor predicted = predicted_labels(outputs, label_.name);
+    const at::Tensor truth = true_labels(batch, label_.name);
     for (std::int64_t n = 0; n < batch.size(); ++n) {
-      const SampleMeta& meta = batch.meta[n];
-      auto valid = [&](const at::Tensor& maps) {
-        return maps.select(0, n).narrow(0, 0, meta.height).narrow(1, 0, meta.width);
-      };
-      matrix_.add(valid(predicted), valid(target->second.data), label_.ignore_index);
+      matrix_.add(valid_area(predicted, batch, n), valid_area(truth, batch, n),
+                  label_.ignore_index);
     }
   }
 
@@ -127,45 +134,65 @@ class IoUMetric final : public Metric {
     auto add = [&](const std::string& name, double value) {
       scores.emplace_back(prefix_ + name, value);
     };
-    const auto kinds = {std::pair{"iou", &ConfusionMatrix::iou}, std::pair{"f1", &ConfusionMatrix::f1},
-                        std::pair{"precision", &ConfusionMatrix::precision},
-                        std::pair{"recall", &ConfusionMatrix::recall},
-                        std::pair{"acc", &ConfusionMatrix::recall}};
+    const auto kinds = {
+        std::pair{"iou", &ConfusionMatrix::iou}, std::pair{"f1", &ConfusionMatrix::f1},
+        std::pair{"precision", &ConfusionMatrix::precision},
+        std::pair{"recall", &ConfusionMatrix::recall}, std::pair{"acc", &ConfusionMatrix::recall}};
     for (const auto& [name, function] : kinds) {
-      std::vector<double> values;
       for (std::int64_t c = 0; c < matrix_.classes(); ++c) {
-        values.push_back((matrix_.*function)(c));
-        add(std::string(name) + "." + label_.classes[c], values.back());
+        add(std::string(name) + "." + label_.classes[c], (matrix_.*function)(c));
       }
-      add(std::string("m") + name, mean_of_defined(values));
+      add(std::string("m") + name, mean(function));
     }
+    std::int64_t hits = 0, labelled = 0, predicted = 0;
+    for (const std::int64_t c : classes_) {
+      hits += matrix_.hits(c);
+      labelled += matrix_.labelled(c);
+      predicted += matrix_.predicted(c);
+    }
+    add("micro_iou", ratio(hits, labelled + predicted - hits));
+    add("micro_f1", ratio(2 * hits, labelled + predicted));
+    add("micro_precision", ratio(hits, predicted));
+    add("micro_recall", ratio(hits, labelled));
     add("aacc", matrix_.accuracy());
+    add("fwiou", matrix_.frequency_weighted_iou());
+    add("kappa", matrix_.kappa());
     return scores;
   }
 
-  std::string table() const override {
-    std::size_t width = 5;
-    for (const std::string& name : label_.classes) width = std::max(width, name.size());
-    std::string text = fmt::format("{:<{}}  {:>7} {:>7} {:>9} {:>7}\n", "class", width, "IoU", "F1",
-                                   "precision", "recall");
-    auto row = [&](const std::string& name, double iou, double f1, double precision, double recall) {
-      text += fmt::format("{:<{}}  {:>7.4f} {:>7.4f} {:>9.4f} {:>7.4f}\n", name, width, iou, f1,
-                          precision, recall);
-    };
-    std::vector<double> all[4];
+  ScoreTable table() const override {
+    const auto columns = {&ConfusionMatrix::iou, &ConfusionMatrix::f1, &ConfusionMatrix::precision,
+                          &ConfusionMatrix::recall};
+    ScoreTable table;
+    table.columns = {"IoU", "F1", "precision", "recall"};
     for (std::int64_t c = 0; c < matrix_.classes(); ++c) {
-      const double v[4] = {matrix_.iou(c), matrix_.f1(c), matrix_.precision(c), matrix_.recall(c)};
-      for (int k = 0; k < 4; ++k) all[k].push_back(v[k]);
-      row(label_.classes[c], v[0], v[1], v[2], v[3]);
+      std::vector<double> values;
+      for (const auto function : columns) values.push_back((matrix_.*function)(c));
+      table.rows.emplace_back(label_.classes[c], std::move(values));
     }
-    row("mean", mean_of_defined(all[0]), mean_of_defined(all[1]), mean_of_defined(all[2]),
-        mean_of_defined(all[3]));
-    return text + fmt::format("accuracy over all pixels {:.4f}", matrix_.accuracy());
+    std::vector<double> means;
+    for (const auto function : columns) means.push_back(mean(function));
+    table.rows.emplace_back("mean", std::move(means));
+    table.overall = {{"accuracy", matrix_.accuracy()},
+                     {"FWIoU", matrix_.frequency_weighted_iou()},
+                     {"kappa", matrix_.kappa()}};
+    return table;
+  }
+
+  std::optional<ConfusionTable> confusion() const override {
+    return ConfusionTable{label_.classes, matrix_.counts()};
   }
 
  private:
+  double mean(double (ConfusionMatrix::*function)(std::int64_t) const) const {
+    std::vector<double> values;
+    for (const std::int64_t c : classes_) values.push_back((matrix_.*function)(c));
+    return mean_of_defined(values);
+  }
+
   std::string prefix_;
   LabelSpec label_;
+  std::vector<std::int64_t> classes_;
   ConfusionMatrix matrix_;
 };
 
@@ -173,5 +200,5 @@ class IoUMetric final : public Metric {
 
 STRATA_COMPONENTS(framework_metrics_confusion) {
   registry.add<strata::Metric, strata::IoUMetric, strata::IoUMetricOptions>(
-      "IoUMetric", "IoU, F1, precision, recall and accuracy, per class and mean");
+      "IoUMetric", "IoU, F1 (Dice), precision, recall and accuracy, per class, mean and overall");
 }

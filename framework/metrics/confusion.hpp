@@ -27,23 +27,27 @@ class STRATA_API ConfusionMatrix {
   /// any other value outside [0, classes) throws std::logic_error (readers check labels).
   void add(const at::Tensor& prediction, const at::Tensor& label, std::int64_t ignore_index);
 
+  std::int64_t hits(std::int64_t c) const { return count(c, c); }
+  std::int64_t labelled(std::int64_t c) const;   // pixels with label c
+  std::int64_t predicted(std::int64_t c) const;  // pixels with prediction c
+  std::int64_t total() const;
+
   // Per class; NaN where the denominator is 0 (the class is in neither labels nor predictions).
   double iou(std::int64_t c) const;
-  double f1(std::int64_t c) const;
+  double f1(std::int64_t c) const;  // equals Dice
   double precision(std::int64_t c) const;
   double recall(std::int64_t c) const;
   /// Share of correct pixels; NaN without any.
   double accuracy() const;
+  /// IoU of the classes weighted by their share of the labels; NaN without any pixel.
+  double frequency_weighted_iou() const;
+  /// Cohen's kappa: agreement beyond that of independent maps with the same class shares; NaN
+  /// without any pixel, or when only one class occurs in both maps.
+  double kappa() const;
 
  private:
-  std::int64_t row(std::int64_t c) const;
-  std::int64_t column(std::int64_t c) const;
-
   std::int64_t classes_;
   std::vector<std::int64_t> counts_;
 };
-
-/// Mean of the values that are not NaN; NaN when there is none.
-STRATA_API double mean_of_defined(const std::vector<double>& values);
 
 }  // namespace strata

@@ -5,7 +5,9 @@
 
 #include <cmath>
 
+#include "framework/base/error.hpp"
 #include "registry/builtin.hpp"
+#include "tests/framework/metrics/support.hpp"
 
 namespace strata {
 namespace {
@@ -34,6 +36,9 @@ TEST(ConfusionMatrix, CountsAndScoresByHand) {
   EXPECT_DOUBLE_EQ(matrix.precision(0), 1.0);
   EXPECT_DOUBLE_EQ(matrix.recall(0), 2.0 / 3);
   EXPECT_DOUBLE_EQ(matrix.accuracy(), 4.0 / 6);
+  EXPECT_DOUBLE_EQ(matrix.frequency_weighted_iou(), (3 * 2.0 / 3 + 2 * 1.0 / 3 + 1.0 / 2) / 6);
+  // By chance: (3 * 2 + 2 * 2 + 1 * 2) / 36 = 1/3.
+  EXPECT_DOUBLE_EQ(matrix.kappa(), (4.0 / 6 - 1.0 / 3) / (1 - 1.0 / 3));
 }
 
 TEST(ConfusionMatrix, AClassThatNeverOccursIsLeftOutOfMeans) {
@@ -95,6 +100,55 @@ TEST(IoUMetric, ScoresTheValidAreaOfEachSample) {
   EXPECT_DOUBLE_EQ(score(scores, "aacc"), 0.75);
   metric->reset();
   EXPECT_TRUE(std::isnan(score(metric->scores(), "miou")));
+}
+
+TEST(IoUMetric, MeansAndMicroScoresAreTakenOverTheClassesThatAreNamed) {
+  const LabelSpecs labels({{"land", tests::label_of(3)}});
+  const auto metric =
+      tests::slot_of<Metric>("type = \"IoUMetric\"\nmean_over = [\"1\", \"2\"]").build({labels});
+  tests::update(*metric, labels,
+                {{"land", {tests::map_of({"0011220"}), tests::map_of({"000112."})}}});
+  // Counts of CountsAndScoresByHand: hits 1 + 1 of class 1 and 2, labels 2 + 1, predictions 2 + 2.
+  const Scores scores = metric->scores();
+  EXPECT_DOUBLE_EQ(score(scores, "miou"), (1.0 / 3 + 1.0 / 2) / 2);
+  EXPECT_DOUBLE_EQ(score(scores, "micro_iou"), 2.0 / 5);
+  EXPECT_DOUBLE_EQ(score(scores, "micro_f1"), 4.0 / 7);
+  EXPECT_DOUBLE_EQ(score(scores, "micro_precision"), 2.0 / 4);
+  EXPECT_DOUBLE_EQ(score(scores, "micro_recall"), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(score(scores, "aacc"), 4.0 / 6);
+}
+
+TEST(IoUMetric, SaysWhatTheModelOrTheDataLacks) {
+  const LabelSpecs labels({{"land", tests::label_of(2)}, {"water", tests::label_of(2)}});
+  const auto metric = tests::slot_of<Metric>("type = \"IoUMetric\"").build({labels});
+  const auto message = [&](const std::string& other) -> std::string {
+    Batch batch;
+    batch.images = {at::zeros({1, 3, 1, 1}, at::kByte)};
+    if (other == "land") batch.targets["water"] = {at::zeros({1, 1, 1}, at::kLong), {}};
+    Outputs outputs{{"logits", {.data = at::zeros({1, 2, 1, 1}), .target = other}}};
+    try {
+      metric->update(outputs, batch);
+    } catch (const UserError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message("water"),
+            "evaluate.metrics: the model does not predict the label \"land\"; it "
+            "predicts: water");
+  EXPECT_EQ(message("land"),
+            "evaluate.metrics: the data set has no label \"land\", which a metric scores");
+}
+
+TEST(ScoreTable, IsAlignedText) {
+  EXPECT_EQ(text_of({{"IoU", "precision"},
+                     {{"road", {0.5, 1.0}}, {"mean", {0.25, NAN}}},
+                     {{"accuracy", 0.75}}}),
+            "class         IoU precision\n"
+            "road       0.5000    1.0000\n"
+            "mean       0.2500       nan\n"
+            "accuracy   0.7500");
+  EXPECT_EQ(text_of({}), "");
 }
 
 }  // namespace
