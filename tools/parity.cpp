@@ -87,7 +87,7 @@ void parity_with(const ParityArguments& arguments) {
   const at::ScalarType type = arguments.dtype == "float64" ? at::kDouble : at::kFloat;
   auto model = experiment.build_model();
   model->to(type);
-  io::load_state(*model, io::read_safetensors(arguments.weights).tensors, arguments.weights,
+  io::load_state(*model, io::read_tensors(arguments.weights).tensors, arguments.weights,
                  arguments.allow);
   Batch batch = read_batch(arguments.inputs, experiment, type);
 
@@ -146,7 +146,7 @@ int run_parity(int argc, char** argv) {
   CLI::App app("Runs a model on given weights and inputs and writes all it computes.", "parity");
   ParityArguments arguments;
   add_config(app, arguments.config);
-  app.add_option("--weights", arguments.weights, "safetensors, every name must fit")->required();
+  app.add_option("--weights", arguments.weights, "file of weights, every name must fit")->required();
   app.add_option("--inputs", arguments.inputs, "safetensors: image or image_0, …; targets")->required();
   app.add_option("--outputs", arguments.outputs, "safetensors to write")->required();
   app.add_option("--mode", arguments.mode)->check(CLI::IsMember({"eval", "train"}));

@@ -227,7 +227,7 @@ int run_predict(int argc, char** argv) {
   add_config(app, arguments.config);
   add_device(app, arguments.config);
   app.add_option("weights", arguments.weights,
-                 "safetensors file or checkpoint folder; default: the run's best");
+                 "weight file or checkpoint folder; default: the run's best");
   app.add_option("--in", arguments.in, "image or folder, one a date")->required()->expected(1, 8);
   app.add_option("--out", arguments.out, "folder for the results")->required();
   app.add_flag("--probabilities", arguments.products.probabilities,

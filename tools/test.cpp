@@ -103,7 +103,7 @@ int run_test(int argc, char** argv) {
   add_config(app, arguments.config);
   add_device(app, arguments.config);
   app.add_option("weights", arguments.weights,
-                 "safetensors file or checkpoint folder; default: the run's best");
+                 "weight file or checkpoint folder; default: the run's best");
   app.add_option("--metrics-out", arguments.metrics_out,
                  "write the scores as JSON, name to number");
   app.add_option("--per-image", arguments.per_image, "write the scores of each image as CSV");

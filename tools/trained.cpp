@@ -4,7 +4,7 @@
 
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/session.hpp"
-#include "framework/io/safetensors.hpp"
+#include "framework/io/tensor_file.hpp"
 #include "framework/io/weights.hpp"
 
 namespace strata::tools {
@@ -21,7 +21,7 @@ std::string find_weights(const Experiment& experiment, const std::string& given)
 
 std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std::string& weights) {
   auto model = experiment.build_model();
-  io::load_state(*model, io::read_safetensors(weights).tensors, weights);
+  io::load_state(*model, io::read_tensors(weights).tensors, weights);
   inference::place(*model, engine::device_of(experiment),
                    engine::wants_channels_last(experiment));
   model->eval();

@@ -11,7 +11,7 @@
 
 namespace strata::tools {
 
-/// The weight file that `given` means: a .safetensors file, a checkpoint or a work dir; "" means
+/// The weight file that `given` means: a file (safetensors or of torch.save), a checkpoint or a work dir; "" means
 /// the best checkpoint of the config's run. Throws CheckpointError with the command that makes one.
 std::string find_weights(const Experiment& experiment, const std::string& given);
 

@@ -91,11 +91,17 @@ std::string read_text(const std::string& path) {
 }
 
 void write_text(const std::string& path, const std::string& text) {
+  write_whole(path, [&](const Put& put) { put(text.data(), text.size()); });
+}
+
+void write_whole(const std::string& path, const std::function<void(const Put&)>& body) {
   const std::string beside = path + ".partial";
   try {
     {
       const File file(beside, O_WRONLY | O_CREAT | O_TRUNC, "written");
-      file.write(text.data(), text.size());
+      body([&](const void* bytes, std::size_t size) {
+        file.write(static_cast<const char*>(bytes), size);
+      });
       file.sync();
     }
     std::error_code error;

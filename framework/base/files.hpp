@@ -1,7 +1,9 @@
 // Files that are whole or not there: what must survive a crash, a full disk or a kill.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "framework/base/export.hpp"
@@ -15,6 +17,10 @@ STRATA_API std::string read_text(const std::string& path);
 /// after a crash, sees the old file or the new one. Throws UserError "path: cannot be written: …"
 /// and leaves nothing behind.
 STRATA_API void write_text(const std::string& path, const std::string& text);
+
+/// The same for what is too large for one string: `body` puts piece after piece.
+using Put = std::function<void(const void* bytes, std::size_t size)>;
+STRATA_API void write_whole(const std::string& path, const std::function<void(const Put&)>& body);
 
 /// Makes a file's contents, or a folder's entries, last beyond a power cut. Throws UserError.
 STRATA_API void sync_path(const std::string& path);

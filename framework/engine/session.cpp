@@ -17,7 +17,7 @@
 #include "framework/engine/hooks/tensorboard.hpp"
 #include "framework/engine/report/record.hpp"
 #include "framework/inference/serving.hpp"
-#include "framework/io/safetensors.hpp"
+#include "framework/io/tensor_file.hpp"
 #include "framework/io/weights.hpp"
 #include "framework/ops/device.hpp"
 
@@ -230,7 +230,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   parts.model = experiment.build_model();
   if (!experiment.init.from.empty() && resume.empty()) {
     const std::string path = weights_of(experiment.init.from.resolved);
-    const io::LoadReport report = io::load_state(*parts.model, io::read_safetensors(path).tensors,
+    const io::LoadReport report = io::load_state(*parts.model, io::read_tensors(path).tensors,
                                                  path, experiment.init.allow);
     log::info("{}: {}", path, report.str());
   }

@@ -1,19 +1,17 @@
 #include "framework/io/safetensors.hpp"
 
 #include <ATen/ATen.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+
+#include "framework/base/error.hpp"
+#include "framework/base/files.hpp"
 
 namespace strata::io {
 namespace {
@@ -29,30 +27,12 @@ constexpr std::array kTypes{
     TypeName{"F64", at::kDouble},  TypeName{"F32", at::kFloat},  TypeName{"F16", at::kHalf},
     TypeName{"BF16", at::kBFloat16}, TypeName{"I64", at::kLong}, TypeName{"I32", at::kInt},
     TypeName{"I16", at::kShort},   TypeName{"I8", at::kChar},    TypeName{"U8", at::kByte},
-    TypeName{"BOOL", at::kBool}};
+    TypeName{"BOOL", at::kBool},   TypeName{"U16", at::kUInt16}, TypeName{"U32", at::kUInt32},
+    TypeName{"U64", at::kUInt64},  TypeName{"C64", at::kComplexFloat},
+    TypeName{"F8_E4M3", at::kFloat8_e4m3fn}, TypeName{"F8_E5M2", at::kFloat8_e5m2}};
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
   throw CheckpointError(path + ": " + what);
-}
-
-// A private, writable mapping: tensors may be changed in place without touching the file.
-std::shared_ptr<char> map_file(const std::string& path, std::size_t& size) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) fail(path, std::string("cannot be opened: ") + std::strerror(errno));
-  struct stat info {};
-  if (::fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(file);
-    fail(path, "is not a file");
-  }
-  size = static_cast<std::size_t>(info.st_size);
-  if (size < 8) {
-    ::close(file);
-    fail(path, fmt::format("is too short for a safetensors file, {} bytes", size));
-  }
-  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
-  ::close(file);
-  if (data == MAP_FAILED) fail(path, std::string("cannot be mapped: ") + std::strerror(errno));
-  return {static_cast<char*>(data), [size](char* address) { ::munmap(address, size); }};
 }
 
 nlohmann::json parse_header(const std::string& path, const char* begin, const char* end) {
@@ -119,8 +99,12 @@ Record parse_record(const std::string& path, const std::string& name, const nloh
 }  // namespace
 
 TensorFile read_safetensors(const std::string& path) {
-  std::size_t size = 0;
-  const std::shared_ptr<char> mapping = map_file(path, size);
+  return read_safetensors(map_file(path), path);
+}
+
+TensorFile read_safetensors(const MappedFile& mapped, const std::string& path) {
+  const auto& [mapping, size] = mapped;
+  if (size < 8) fail(path, fmt::format("is too short for a safetensors file, {} bytes", size));
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, mapping.get(), 8);
   if (header_size > kMaxHeader || header_size > size - 8) {
@@ -139,6 +123,7 @@ TensorFile read_safetensors(const std::string& path) {
       records.push_back(parse_record(path, name, entry));
       continue;
     }
+    if (!entry.is_object()) fail(path, "the metadata is not a JSON object");
     for (const auto& [key, text] : entry.items()) {
       if (!text.is_string()) fail(path, "metadata \"" + key + "\" is not a string");
       file.metadata[key] = text;
@@ -167,7 +152,7 @@ TensorFile read_safetensors(const std::string& path) {
       tensor = at::empty(record.shape, record.type);
     } else {
       const auto options = at::TensorOptions().dtype(record.type);
-      tensor = at::from_blob(begin, record.shape, [mapping](void*) {}, options);
+      tensor = at::from_blob(begin, record.shape, [keep = mapped.data](void*) {}, options);
       // Files of other writers need not be aligned.
       if (reinterpret_cast<std::uintptr_t>(begin) % at::elementSize(record.type) != 0) {
         tensor = at::empty(record.shape, options);
@@ -206,36 +191,17 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   text.append((kAlignment - (8 + text.size()) % kAlignment) % kAlignment, ' ');
   const std::uint64_t header_size = text.size();
 
-  const std::string temporary = path + ".tmp";
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) fail(path, std::string("cannot be written: ") + std::strerror(errno));
-  auto put = [&](const void* data, std::uint64_t bytes) {
-    const char* next = static_cast<const char*>(data);
-    while (bytes > 0) {
-      const ssize_t written = ::write(file, next, bytes);
-      if (written < 0) {
-        if (errno == EINTR) continue;
-        const std::string why = std::strerror(errno);
-        ::close(file);
-        ::unlink(temporary.c_str());
-        fail(path, "cannot be written: " + why);
+  try {
+    write_whole(path, [&](const Put& put) {
+      put(&header_size, 8);
+      put(text.data(), text.size());
+      for (const auto& [name, tensor] : ordered) {
+        const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
+        put(plain.data_ptr(), plain.numel() * plain.element_size());
       }
-      next += written;
-      bytes -= static_cast<std::uint64_t>(written);
-    }
-  };
-  put(&header_size, 8);
-  put(text.data(), text.size());
-  for (const auto& [name, tensor] : ordered) {
-    const at::Tensor plain = tensor.detach().to(at::kCPU).contiguous();
-    put(plain.data_ptr(), plain.numel() * plain.element_size());
-  }
-  const bool synced = ::fsync(file) == 0;
-  const bool closed = ::close(file) == 0;
-  if (!synced || !closed || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    const std::string why = std::strerror(errno);
-    ::unlink(temporary.c_str());
-    fail(path, "cannot be written: " + why);
+    });
+  } catch (const UserError& error) {
+    throw CheckpointError(error.what());
   }
 }
 

@@ -7,18 +7,15 @@
 #include <string>
 
 #include "framework/base/export.hpp"
-#include "framework/model/batch.hpp"
+#include "framework/io/mapped_file.hpp"
+#include "framework/io/tensor_file.hpp"
 
 namespace strata::io {
 
-struct TensorFile {
-  TensorMap tensors;  // in the order of their offsets
-  std::map<std::string, std::string> metadata;
-};
-
-/// Reads `path`. The tensors share a private mapping of the file: writing to one does not reach the
-/// file. Throws CheckpointError "path: what is wrong".
+/// Reads `path`: tensors in the order of their offsets, sharing a private mapping of the file, so
+/// that writing to one does not reach the file. Throws CheckpointError "path: what is wrong".
 STRATA_API TensorFile read_safetensors(const std::string& path);
+STRATA_API TensorFile read_safetensors(const MappedFile& mapped, const std::string& path);
 
 /// Writes CPU copies of `tensors` (any layout; stored row-major), replacing `path` in one step:
 /// a reader sees the old file or the whole new one. Throws CheckpointError.

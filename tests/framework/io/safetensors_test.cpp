@@ -110,7 +110,7 @@ TEST_F(SafeTensors, RefusesWhatIsDamaged) {
 TEST_F(SafeTensors, AFailedWriteLeavesTheOldFile) {
   write_safetensors(path_, {{"x", at::ones({4})}});
   // The temporary file of the next write cannot be created where a folder has its name.
-  fs::create_directory(path_ + ".tmp");
+  fs::create_directory(path_ + ".partial");
   EXPECT_THROW(write_safetensors(path_, {{"x", at::zeros({4})}}), CheckpointError);
   EXPECT_TRUE(at::equal(read_safetensors(path_).tensors.front().second, at::ones({4})));
 }
