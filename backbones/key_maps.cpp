@@ -48,6 +48,56 @@ Rules timm_efficientnet(double depth) {
   return rules;
 }
 
+/// torchvision numbers the parts of a block, and keeps stem and head among its stages.
+Rules torchvision_efficientnet(double depth) {
+  Rules rules = dropping({"classifier", "features.8"});
+  rules.push_back({"features.0.0", "_conv_stem"});
+  rules.push_back({"features.0.1", "_bn0"});
+  int number = 0;
+  const int repeats[] = {1, 2, 2, 3, 3, 4, 1};
+  for (int stage = 0; stage < 7; ++stage) {
+    const int blocks = static_cast<int>(std::ceil(depth * repeats[stage]));
+    for (int k = 0; k < blocks; ++k, ++number) {
+      const std::string theirs =
+          "features." + std::to_string(stage + 1) + "." + std::to_string(k) + ".block.";
+      const std::string ours = "_blocks." + std::to_string(number) + ".";
+      int part = 0;
+      const auto add_pair = [&](const char* conv, const char* norm) {
+        const std::string at = theirs + std::to_string(part++);
+        rules.push_back({at + ".0", ours + conv});
+        rules.push_back({at + ".1", ours + norm});
+      };
+      if (stage > 0) add_pair("_expand_conv", "_bn0");
+      add_pair("_depthwise_conv", "_bn1");
+      const std::string squeeze = theirs + std::to_string(part++);
+      rules.push_back({squeeze + ".fc1", ours + "_se_reduce"});
+      rules.push_back({squeeze + ".fc2", ours + "_se_expand"});
+      add_pair("_project_conv", "_bn2");
+    }
+  }
+  return rules;
+}
+
+/// Detectron2's ResNet, also of Mask2Former and other models built on it: stages count from 2, and
+/// each convolution holds its norm.
+Rules detectron2_resnet() {
+  Rules rules = {{"stem.conv1.norm", "bn1"},
+                 {"stem.conv1", "conv1"},
+                 {"stem.fc", "", true},
+                 {"linear", "", true}};
+  for (int stage = 1; stage <= 4; ++stage) {
+    const std::string theirs = "res" + std::to_string(stage + 1) + ".*.";
+    const std::string ours = "layer" + std::to_string(stage) + ".*.";
+    rules.push_back({theirs + "shortcut.norm.**", ours + "downsample.1.**"});
+    rules.push_back({theirs + "shortcut.**", ours + "downsample.0.**"});
+    for (const char* number : {"1", "2", "3"}) {
+      rules.push_back({theirs + "conv" + number + ".norm.**", ours + "bn" + number + ".**"});
+      rules.push_back({theirs + "conv" + number + ".**", ours + "conv" + number + ".**"});
+    }
+  }
+  return rules;
+}
+
 Rules timm_resnetd() {
   Rules rules = dropping({"fc"});
   for (const char* layer : {"0", "1", "3", "4", "6"}) {
@@ -60,10 +110,13 @@ Rules timm_resnetd() {
 }  // namespace
 
 std::vector<std::string> key_layouts() {
-  std::vector<std::string> names = {"torchvision.resnet", "timm.resnet", "timm.resnetd",
-                                    "timm.hrnet", "lukemelas.efficientnet"};
-  for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
-    names.push_back(std::string("timm.efficientnet_b") + number);
+  std::vector<std::string> names = {"torchvision.resnet", "timm.resnet",
+                                    "timm.resnetd",       "timm.hrnet",
+                                    "detectron2.resnet",  "lukemelas.efficientnet"};
+  for (const char* library : {"timm", "torchvision"}) {
+    for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
+      names.push_back(std::string(library) + ".efficientnet_b" + number);
+    }
   }
   return names;
 }
@@ -75,12 +128,12 @@ std::vector<io::KeyRule> key_rules(const std::string& layout) {
     return dropping({"incre_modules", "downsamp_modules", "final_layer", "classifier"});
   }
   if (layout == "lukemelas.efficientnet") return dropping({"_fc", "_conv_head", "_bn1"});
-  const std::string efficientnet = "timm.efficientnet_b";
-  if (layout.size() == efficientnet.size() + 1 &&
-      layout.compare(0, efficientnet.size(), efficientnet) == 0) {
-    const double depths[] = {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1};
-    const int number = layout.back() - '0';
-    if (number >= 0 && number < 8) return timm_efficientnet(depths[number]);
+  if (layout == "detectron2.resnet") return detectron2_resnet();
+  const double depths[] = {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1};
+  for (int number = 0; number < 8; ++number) {
+    const std::string variant = ".efficientnet_b" + std::to_string(number);
+    if (layout == "timm" + variant) return timm_efficientnet(depths[number]);
+    if (layout == "torchvision" + variant) return torchvision_efficientnet(depths[number]);
   }
   throw std::out_of_range("no layout of backbone weights named " + layout);
 }

@@ -9,9 +9,10 @@
 namespace strata::backbones {
 
 /// Rules from a layout to our names: "torchvision.resnet", "timm.resnet", "timm.resnetd",
-/// "timm.hrnet", "lukemelas.efficientnet" (also smp's), "timm.efficientnet_b0" … "_b7". The
-/// classifier and EfficientNet's head, which no feature depends on, are dropped. Throws
-/// std::out_of_range for another name.
+/// "timm.hrnet", "detectron2.resnet", "lukemelas.efficientnet" (also smp's),
+/// "timm.efficientnet_b0" … "_b7", "torchvision.efficientnet_b0" … "_b7". The classifier and
+/// EfficientNet's head, which no feature depends on, are dropped. Throws std::out_of_range for
+/// another name.
 STRATA_API std::vector<io::KeyRule> key_rules(const std::string& layout);
 STRATA_API std::vector<std::string> key_layouts();
 

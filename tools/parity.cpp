@@ -88,7 +88,7 @@ void parity_with(const ParityArguments& arguments) {
   auto model = experiment.build_model();
   model->to(type);
   io::load_state(*model, io::read_tensors(arguments.weights).tensors, arguments.weights,
-                 arguments.allow);
+                 {.allow = arguments.allow});
   Batch batch = read_batch(arguments.inputs, experiment, type);
 
   const bool train = arguments.mode == "train";

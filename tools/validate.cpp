@@ -27,7 +27,7 @@ void check_data(const Experiment& experiment) {
 
 // Patterns speak of parameter names, which only a model that is built can tell.
 void check_patterns(const Experiment& experiment) {
-  bool has_patterns = !experiment.freeze.empty();
+  bool has_patterns = !experiment.freeze.empty() || !experiment.init.sets.empty();
   for (const auto& [key, value] : config::leaves(experiment.document.root)) {
     const bool of_optimizer = key.starts_with("optimizer.");
     has_patterns = has_patterns || (of_optimizer && key.find(".paramwise.") != std::string::npos) ||
@@ -35,6 +35,7 @@ void check_patterns(const Experiment& experiment) {
   }
   if (!has_patterns) return;
   const auto model = experiment.build_model();
+  engine::check_init(experiment, *model);
   const auto freezer = engine::build_freezer(experiment, *model);
   engine::plan_trainers(experiment, *model, freezer.get());
 }

@@ -264,6 +264,7 @@ std::string weights_of(const std::string& path) {
   if (fs::is_regular_file(path)) return path;
   if (!fs::is_directory(path)) throw CheckpointError(path + ": no such file or folder");
   if (fs::is_regular_file(fs::path(path) / kModel)) return served_by(path);
+  if (const fs::path hub = fs::path(path) / "pytorch_model.bin"; fs::is_regular_file(hub)) return hub;
   if (const auto best = best_checkpoint(path)) return served_by(*best);
   if (const auto newest = newest_checkpoint(path)) return served_by(*newest);
   throw CheckpointError(path + ": has no checkpoint (step_N folder); train first, or give weights");

@@ -9,27 +9,13 @@
 #include "framework/config/config.hpp"
 #include "framework/data/options.hpp"
 #include "framework/engine/hook.hpp"
+#include "framework/engine/initialise.hpp"
 #include "framework/engine/options.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
 #include "segmentors/segmentor.hpp"
 
 namespace strata {
-
-/// `[init]`: weights that training begins with.
-struct InitOptions {
-  config::Path from;
-  std::vector<std::string> allow;
-  static auto fields() {
-    using config::field;
-    return std::tuple{
-        field("from", &InitOptions::from,
-              "safetensors file, or a checkpoint folder, with the weights of the whole model"),
-        field("allow", &InitOptions::allow,
-              "globs of tensors that may be missing, unexpected or of another shape")
-            .one_or_many()};
-  }
-};
 
 /// `[optimizer]`, or several as `[optimizer.NAME]` with `params`.
 struct OptimizerSets {
@@ -46,7 +32,7 @@ struct Experiment {
   EvaluateOptions evaluate;
   config::Named<Slot<Hook>> hooks;
   std::vector<FreezeRule> freeze;
-  InitOptions init;
+  InitSets init;
   RuntimeOptions runtime;
 
   // Derived by load_experiment.
@@ -124,7 +110,7 @@ inline auto Experiment::fields() {
       field("hooks", &Experiment::hooks, "[hooks.NAME]: what else runs along"),
       field("freeze", &Experiment::freeze, "parts that are not trained: globs, or tables")
           .one_or_many(),
-      field("init", &Experiment::init, "weights to begin with"),
+      field("init", &Experiment::init, "weights to begin with, or several by name"),
       field("runtime", &Experiment::runtime, "work dir, device, seed, threads")};
 }
 

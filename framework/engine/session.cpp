@@ -17,8 +17,6 @@
 #include "framework/engine/hooks/tensorboard.hpp"
 #include "framework/engine/report/record.hpp"
 #include "framework/inference/serving.hpp"
-#include "framework/io/tensor_file.hpp"
-#include "framework/io/weights.hpp"
 #include "framework/ops/device.hpp"
 
 namespace strata::engine {
@@ -228,12 +226,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   }
 
   parts.model = experiment.build_model();
-  if (!experiment.init.from.empty() && resume.empty()) {
-    const std::string path = weights_of(experiment.init.from.resolved);
-    const io::LoadReport report = io::load_state(*parts.model, io::read_tensors(path).tensors,
-                                                 path, experiment.init.allow);
-    log::info("{}: {}", path, report.str());
-  }
+  if (resume.empty()) initialise(experiment, *parts.model);
   settings.device = device_of(experiment);
   settings.channels_last = wants_channels_last(experiment);
   inference::place(*parts.model, settings.device, settings.channels_last);

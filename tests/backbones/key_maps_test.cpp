@@ -8,18 +8,38 @@
 namespace strata {
 namespace {
 
-TEST(KeyMaps, TranslateEveryNameOfTimmsEfficientNet) {
-  const auto rules = backbones::key_rules("timm.efficientnet_b0");
-  std::ifstream stream(STRATA_SOURCE_DIR "/tests/data/parity/maps/efficientnet_b0_timm.txt");
+// Pairs of names by the libraries themselves: tests/parity/small.py.
+void expect_translates(const std::string& library) {
+  const io::KeyRules rules(backbones::key_rules(library + ".efficientnet_b0"));
+  std::ifstream stream(STRATA_SOURCE_DIR "/tests/data/parity/maps/efficientnet_b0_" + library +
+                       ".txt");
   std::string theirs, ours;
   int count = 0;
   while (stream >> theirs >> ours) {
     ++count;
     const bool head = ours.rfind("_conv_head", 0) == 0 || ours.rfind("_bn1", 0) == 0;
-    EXPECT_EQ(io::rename(theirs, rules).value_or("dropped"), head ? "dropped" : ours);
+    EXPECT_EQ(rules.rename(theirs).value_or("dropped"), head ? "dropped" : ours);
   }
   EXPECT_EQ(count, 358);
-  EXPECT_FALSE(io::rename("classifier.weight", rules));
+  EXPECT_FALSE(rules.rename("classifier.weight"));
+}
+
+TEST(KeyMaps, TranslateEveryNameOfTimmsEfficientNet) { expect_translates("timm"); }
+TEST(KeyMaps, TranslateEveryNameOfTorchvisionsEfficientNet) { expect_translates("torchvision"); }
+
+// As Detectron2's own converter names torchvision's ResNet.
+TEST(KeyMaps, TranslateDetectron2sResNet) {
+  const io::KeyRules rules(backbones::key_rules("detectron2.resnet"));
+  const std::pair<const char*, const char*> pairs[] = {
+      {"stem.conv1.weight", "conv1.weight"},
+      {"stem.conv1.norm.running_var", "bn1.running_var"},
+      {"res2.0.conv1.weight", "layer1.0.conv1.weight"},
+      {"res2.0.conv3.norm.bias", "layer1.0.bn3.bias"},
+      {"res4.22.conv2.norm.weight", "layer3.22.bn2.weight"},
+      {"res5.0.shortcut.weight", "layer4.0.downsample.0.weight"},
+      {"res5.0.shortcut.norm.running_mean", "layer4.0.downsample.1.running_mean"}};
+  for (const auto& [theirs, ours] : pairs) EXPECT_EQ(rules.rename(theirs), ours) << theirs;
+  EXPECT_FALSE(rules.rename("stem.fc.weight"));
 }
 
 TEST(KeyMaps, MatchWholeSegments) {

@@ -372,6 +372,21 @@ def timm_efficientnet_map(out: pathlib.Path) -> None:
     print(f"{path.name}: {len(pairs)} names")
 
 
+def torchvision_efficientnet_map(out: pathlib.Path) -> None:
+    """Both keep the order of Tan and Le's code, so names pair by their places; shapes confirm it."""
+    import segmentation_models_pytorch as smp
+    import torchvision
+
+    theirs = torchvision.models.efficientnet_b0().state_dict()
+    ours = smp.encoders.get_encoder("efficientnet-b0", weights=None).state_dict()
+    theirs = {n: t for n, t in theirs.items() if not n.startswith("classifier")}
+    ours = {n: t for n, t in ours.items() if not n.startswith("_fc")}
+    assert [t.shape for t in theirs.values()] == [t.shape for t in ours.values()]
+    path = out / "maps" / "efficientnet_b0_torchvision.txt"
+    path.write_text("".join(f"{n} {t}\n" for n, t in zip(theirs, ours)))
+    print(f"{path.name}: {len(theirs)} names")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "data" / "parity")
@@ -380,6 +395,7 @@ def main() -> None:
     dump(out / "losses.json", losses_golden())
     dump(out / "optim.json", dict(optimizers=optimizer_curves(), schedules=golden_schedules()))
     timm_efficientnet_map(out)
+    torchvision_efficientnet_map(out)
     dump(out / "counts.json", more_keys(out))
 
 

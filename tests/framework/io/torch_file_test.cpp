@@ -17,7 +17,7 @@ namespace {
 
 using tests::TempDir;
 
-std::string fixture(const std::string& name) {
+std::string fixture_path(const std::string& name) {
   return STRATA_SOURCE_DIR "/tests/data/weights/" + name;
 }
 
@@ -66,9 +66,9 @@ void expect_equal(const TensorMap& read, const TensorMap& want) {
 
 std::string message(const std::string& name, const std::string& select = "") {
   try {
-    read_tensors(fixture(name), select);
+    read_tensors(fixture_path(name), select);
   } catch (const CheckpointError& error) {
-    return std::string(error.what()).substr(fixture(name).size());
+    return std::string(error.what()).substr(fixture_path(name).size());
   }
   return "read without an error";
 }
@@ -76,7 +76,7 @@ std::string message(const std::string& name, const std::string& select = "") {
 class OfTorch : public testing::TestWithParam<const char*> {};
 
 TEST_P(OfTorch, EveryTypeIsReadToTheBit) {
-  const TensorFile file = read_tensors(fixture(GetParam()));
+  const TensorFile file = read_tensors(fixture_path(GetParam()));
   expect_equal(file.tensors, all_types());
   EXPECT_EQ(file.picked, "");
 }
@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(Files, OfTorch,
                          });
 
 TEST(TorchFile, NewTypes) {
-  const TensorMap tensors = read_tensors(fixture("new_types.pth")).tensors;
+  const TensorMap tensors = read_tensors(fixture_path("new_types.pth")).tensors;
   expect_bits(get(tensors, "float8_e4m3fn"), fill({2, 3}, 0, at::kFloat8_e4m3fn), "e4m3fn");
   expect_bits(get(tensors, "float8_e5m2"), fill({2, 3}, 1, at::kFloat8_e5m2), "e5m2");
   expect_bits(get(tensors, "uint16"), fill({2, 3}, 2, at::kUInt16), "uint16");
@@ -101,7 +101,7 @@ TEST(TorchFile, NewTypes) {
 TEST(TorchFile, SharedAndStridedStorages) {
   const at::Tensor base = fill({4, 6}, 0);
   for (const char* name : {"shared.pth", "shared_legacy.pth"}) {
-    const TensorMap read = read_tensors(fixture(name)).tensors;
+    const TensorMap read = read_tensors(fixture_path(name)).tensors;
     expect_bits(get(read, "whole"), base, name);
     expect_bits(get(read, "tail"), base.narrow(0, 2, 2), name);
     expect_bits(get(read, "columns"), base.narrow(1, 1, 2), name);
@@ -111,14 +111,15 @@ TEST(TorchFile, SharedAndStridedStorages) {
     EXPECT_TRUE(get(read, "images").is_contiguous(at::MemoryFormat::ChannelsLast)) << name;
   }
   // Aligned in the file: used where it lies, so that what shares a storage still does.
-  const TensorMap read = read_tensors(fixture("shared.pth")).tensors;
+  const TensorMap read = read_tensors(fixture_path("shared.pth")).tensors;
   get(read, "whole").fill_(5);
   EXPECT_EQ(get(read, "tail").max().item<float>(), 5);
-  expect_bits(get(read_tensors(fixture("shared.pth")).tensors, "whole"), base, "the file itself");
+  expect_bits(get(read_tensors(fixture_path("shared.pth")).tensors, "whole"), base,
+              "the file itself");
 }
 
 TEST(TorchFile, TorchScriptModulesBecomeDottedNames) {
-  const TensorMap read = read_tensors(fixture("script.pt")).tensors;
+  const TensorMap read = read_tensors(fixture_path("script.pt")).tensors;
   expect_equal(read, {{"visual.0.weight", fill({2, 2}, 0)},
                       {"visual.0.mean", fill({3}, 1)},
                       {"visual.1.weight", fill({2, 2}, 2)},
@@ -129,13 +130,14 @@ TEST(TorchFile, TorchScriptModulesBecomeDottedNames) {
 
 TEST(TorchFile, PicksTheWeightsOfACheckpoint) {
   for (const char* name : {"nested.pth", "nested_legacy.pth"}) {
-    const TensorFile file = read_tensors(fixture(name));
+    const TensorFile file = read_tensors(fixture_path(name));
     EXPECT_EQ(file.picked, "state_dict");
     EXPECT_EQ(file.others, std::vector<std::string>{"state_dict_ema"});
     expect_equal(file.tensors, {{"a.weight", fill({2, 2}, 0)}, {"a.mean", fill({3}, 1)}});
-    expect_equal(read_tensors(fixture(name), "state_dict_ema").tensors,
+    expect_equal(read_tensors(fixture_path(name), "state_dict_ema").tensors,
                  {{"a.weight", fill({2, 2}, 2)}, {"a.mean", fill({3}, 3)}});
-    EXPECT_EQ(get(read_tensors(fixture(name), "optimizer.state.0").tensors, "exp_avg").numel(), 4);
+    EXPECT_EQ(get(read_tensors(fixture_path(name), "optimizer.state.0").tensors, "exp_avg").numel(),
+              4);
     EXPECT_EQ(
         message(name, "state_dict_emma"),
         ": select: the file has no dict \"state_dict_emma\"; did you mean \"state_dict_ema\"?");
@@ -151,13 +153,13 @@ TEST(TorchFile, PicksTheWeightsOfACheckpoint) {
 }
 
 TEST(TorchFile, CheckpointsOfMmengineWithTheirHistories) {
-  const TensorFile file = read_tensors(fixture("mmengine.pth"));
+  const TensorFile file = read_tensors(fixture_path("mmengine.pth"));
   expect_equal(file.tensors, {{"backbone.weight", fill({2, 2}, 0)}});
   EXPECT_EQ(file.picked, "state_dict");
 }
 
 TEST(TorchFile, Parameters) {
-  expect_equal(read_tensors(fixture("parameters.pth")).tensors,
+  expect_equal(read_tensors(fixture_path("parameters.pth")).tensors,
                {{"plain", fill({2, 2}, 0)}, {"tagged", fill({2, 2}, 1)}});
 }
 
@@ -172,7 +174,7 @@ TEST(TorchFile, WholePythonModulesAreRefusedByName) {
 TEST(TorchFile, WhatIsWrittenIsRead) {
   const TempDir dir;
   TensorMap state = all_types();
-  for (const auto& [name, tensor] : read_tensors(fixture("new_types.pth")).tensors) {
+  for (const auto& [name, tensor] : read_tensors(fixture_path("new_types.pth")).tensors) {
     state.emplace_back(name, tensor);
   }
   state.emplace_back("complex", at::randn({3}, at::kComplexFloat));
