@@ -1,7 +1,7 @@
 #include "framework/io/zip.hpp"
 
 #include <fmt/format.h>
-#include <zlib.h>
+#include <libdeflate.h>
 
 #include <algorithm>
 #include <cstring>
@@ -194,9 +194,7 @@ void check_crc(std::string_view bytes, const ZipEntry& entry, const std::string&
                const std::string& source) {
   if (entry.crc == 0 || entry.method != 0) return;
   const std::string_view own = bytes.substr(entry.begin, entry.size);
-  const auto crc = static_cast<std::uint32_t>(
-      crc32_z(0, reinterpret_cast<const Bytef*>(own.data()), own.size()));
-  if (crc == entry.crc) return;
+  if (libdeflate_crc32(0, own.data(), own.size()) == entry.crc) return;
   throw CheckpointError(fmt::format("{}: byte {}: zip entry \"{}\" is damaged (checksum)", source,
                                     entry.begin, name));
 }
@@ -234,7 +232,7 @@ void ZipWriter::add(const std::string& name, const void* bytes, std::uint64_t si
                           ": grows beyond 4 GiB or 65534 tensors, more than this format "
                           "holds; write a .safetensors file");
   }
-  const auto crc = static_cast<std::uint32_t>(crc32_z(0, static_cast<const Bytef*>(bytes), size));
+  const std::uint32_t crc = libdeflate_crc32(0, bytes, size);
   append_numbers(directory_, {{kCentral, 4}, {20, 2}});
   append_facts(directory_, crc, size, name.size());
   append_numbers(directory_, {{0, 2}, {0, 2}, {0, 2}, {0, 2}, {0, 4}, {at_, 4}});
