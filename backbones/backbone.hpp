@@ -35,8 +35,9 @@ class STRATA_API Backbone : public torch::nn::Module {
 
   /// What counts as one layer to `optimizer.layer_decay`, from the images on: lists of dotted paths
   /// in this backbone, of modules ("layer1.0") or parameters. Each parameter is in exactly one.
+  /// By default every child is a layer, in the order of registration.
   using Layers = std::vector<std::vector<std::string>>;
-  virtual Layers layers() const = 0;
+  virtual Layers layers() const;
 };
 
 }  // namespace strata

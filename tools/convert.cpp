@@ -112,7 +112,9 @@ int run_convert(int argc, char** argv) {
       "Open-CD config to TOML.",
       "convert");
   ConvertArguments arguments;
-  auto* config = app.add_flag("--config", "IN is a config: JSON of mmengine's Config.to_dict()");
+  bool of_config = false;
+  auto* config =
+      app.add_flag("--config", of_config, "IN is a config: JSON of mmengine's Config.to_dict()");
   app.add_option("in", arguments.in, "file of weights, or a folder that holds one")
       ->required()
       ->type_name("IN");
@@ -146,7 +148,7 @@ int run_convert(int argc, char** argv) {
     config->excludes(app.get_option(of_weights));
   }
   return run_tool(app, argc, argv, [&] {
-    if (config->count() > 0) {
+    if (of_config) {
       convert_config_file(arguments.in, arguments.out);
     } else {
       convert_with(arguments);

@@ -93,6 +93,7 @@ Message event(std::int64_t step, double wall_time) {
 EventFile::EventFile(std::string path, double wall_time) : path_(std::move(path)) {
   errno = 0;
   file_.open(path_, std::ios::binary | std::ios::trunc);
+  check_written();
   add(event(0, wall_time).bytes(kFileVersion, "brain.Event:2").text());
 }
 
@@ -127,10 +128,13 @@ void EventFile::add(const std::string& event) {
   errno = 0;
   file_ << length << bytes_of(masked_crc(length)) << event << bytes_of(masked_crc(event))
         << std::flush;
-  if (!file_) {
-    throw UserError(
-        path_ + ": cannot be written: " + (errno == 0 ? "unknown reason" : std::strerror(errno)));
-  }
+  check_written();
+}
+
+void EventFile::check_written() const {
+  if (file_) return;
+  throw UserError(path_ + ": cannot be written: " +
+                  (errno == 0 ? "unknown reason" : std::strerror(errno)));
 }
 
 }  // namespace strata::io

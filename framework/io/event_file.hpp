@@ -28,6 +28,7 @@ class STRATA_API EventFile {
 
  private:
   void add(const std::string& event);
+  void check_written() const;
 
   std::string path_;
   std::ofstream file_;

@@ -48,9 +48,6 @@ class TinyBackbone final : public Backbone {
     return features;
   }
 
-  /// Layers as `optimizer.layer_decay` counts them.
-  Layers layers() const override { return {{"block0"}, {"block1"}, {"block2"}, {"block3"}}; }
-
  private:
   std::vector<nn::ConvModule> blocks_;
 };

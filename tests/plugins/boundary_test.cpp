@@ -162,7 +162,7 @@ TEST(BoundaryLoss, OneChannelCannotTellThreeClasses) {
       << message;
 }
 
-// --- RandomGamma ---------------------------------------------------------------------------------
+// --- DateGamma ---------------------------------------------------------------------------------
 
 Sample two_dates() {
   Sample sample;
@@ -178,8 +178,8 @@ Sample after(const std::string& keys, std::uint64_t seed, Sample sample = two_da
   return sample;
 }
 
-TEST(RandomGamma, FollowsTheCurve) {
-  const auto sample = after(R"(type = "RandomGamma", gamma_range = [2, 2], prob = 1)", 0);
+TEST(DateGamma, FollowsTheCurve) {
+  const auto sample = after(R"(type = "DateGamma", gamma_range = [2, 2], prob = 1)", 0);
   const auto values = sample.images[0].flatten();
   EXPECT_EQ(values[0].item<int>(), 0);
   EXPECT_EQ(values[128].item<int>(), 64);   // 255 (128 / 255)^2 = 64.25
@@ -187,18 +187,18 @@ TEST(RandomGamma, FollowsTheCurve) {
   EXPECT_EQ(values[255].item<int>(), 255);
 }
 
-TEST(RandomGamma, GammaOneAndProbabilityZeroChangeNothing) {
+TEST(DateGamma, GammaOneAndProbabilityZeroChangeNothing) {
   const auto before = two_dates();
-  for (const char* keys : {R"(type = "RandomGamma", gamma_range = [1, 1], prob = 1)",
-                           R"(type = "RandomGamma", prob = 0)"}) {
+  for (const char* keys : {R"(type = "DateGamma", gamma_range = [1, 1], prob = 1)",
+                           R"(type = "DateGamma", prob = 0)"}) {
     const auto sample = after(keys, 3);
     EXPECT_TRUE(sample.images[0].equal(before.images[0])) << keys;
     EXPECT_TRUE(sample.images[1].equal(before.images[1])) << keys;
   }
 }
 
-TEST(RandomGamma, DrawsForEachDateAndAgainTheSame) {
-  const char* keys = R"(type = "RandomGamma", gamma_range = [0.5, 2], prob = 1)";
+TEST(DateGamma, DrawsForEachDateAndAgainTheSame) {
+  const char* keys = R"(type = "DateGamma", gamma_range = [0.5, 2], prob = 1)";
   const auto once = after(keys, 4), again = after(keys, 4), other = after(keys, 5);
   EXPECT_FALSE(once.images[0].equal(once.images[1]));
   EXPECT_TRUE(once.images[0].equal(again.images[0]));
@@ -206,28 +206,28 @@ TEST(RandomGamma, DrawsForEachDateAndAgainTheSame) {
   EXPECT_FALSE(once.images[0].equal(other.images[0]));
 }
 
-TEST(RandomGamma, UsesAsManyDrawsWhetherItChangesOrNot) {
+TEST(DateGamma, UsesAsManyDrawsWhetherItChangesOrNot) {
   Philox changed(6), kept(6);
   Sample a = two_dates(), b = two_dates();
-  part<Transform>(R"(type = "RandomGamma", prob = 1)").build({})->apply(a, changed);
-  part<Transform>(R"(type = "RandomGamma", prob = 0)").build({})->apply(b, kept);
+  part<Transform>(R"(type = "DateGamma", prob = 1)").build({})->apply(a, changed);
+  part<Transform>(R"(type = "DateGamma", prob = 0)").build({})->apply(b, kept);
   EXPECT_EQ(changed.position(), kept.position());
 }
 
-TEST(RandomGamma, LeavesTheTensorItWasGivenAlone) {
+TEST(DateGamma, LeavesTheTensorItWasGivenAlone) {
   const Sample given = two_dates();
   const at::Tensor copy = given.images[0].clone();
-  const Sample sample = after(R"(type = "RandomGamma", gamma_range = [2, 2], prob = 1)", 7, given);
+  const Sample sample = after(R"(type = "DateGamma", gamma_range = [2, 2], prob = 1)", 7, given);
   EXPECT_TRUE(given.images[0].equal(copy));
   EXPECT_FALSE(sample.images[0].equal(copy));
 }
 
-TEST(RandomGamma, RefusesWhatItCannotChange) {
+TEST(DateGamma, RefusesWhatItCannotChange) {
   Sample sample = two_dates();
   sample.images[1] = sample.images[1].to(torch::kFloat);
-  EXPECT_EQ(message_of([&] { after(R"(type = "RandomGamma")", 0, sample); }),
-            "b/1.png: RandomGamma changes 8-bit images only; leave it out of transforms");
-  const auto slot = part<Transform>(R"(type = "RandomGamma", gamma_range = [2, 1])");
+  EXPECT_EQ(message_of([&] { after(R"(type = "DateGamma")", 0, sample); }),
+            "b/1.png: DateGamma changes 8-bit images only; leave it out of transforms");
+  const auto slot = part<Transform>(R"(type = "DateGamma", gamma_range = [2, 1])");
   EXPECT_EQ(message_of([&] { slot.build({}); }),
             "test.toml:1:45: part.gamma_range: the smaller number comes first, got [2, 1]");
 }
@@ -294,7 +294,7 @@ TEST(Boundary, ItsConfigUsesAllThree) {
   ASSERT_EQ(experiment.hooks.size(), 1U);
   EXPECT_EQ(experiment.hooks[0].first, "boundary");
   EXPECT_EQ(experiment.hooks[0].second.type->origin, plugin_file("boundary"));
-  EXPECT_EQ(experiment.data.train->transforms[3].type->name, "RandomGamma");
+  EXPECT_EQ(experiment.data.train->transforms[3].type->name, "DateGamma");
 
   const auto model = experiment.build_model();
   model->train();

@@ -13,18 +13,18 @@ namespace boundary {
 
 using namespace strata;
 
-struct RandomGammaOptions {
+struct DateGammaOptions {
   std::vector<double> gamma_range = {0.67, 1.5};
   double prob = 0.5;
   static auto fields() {
     using config::field;
     return std::tuple{
-        field("gamma_range", &RandomGammaOptions::gamma_range,
+        field("gamma_range", &DateGammaOptions::gamma_range,
               "smallest and largest exponent, drawn evenly on a logarithmic scale; below 1 "
               "brightens")
             .size(2)
             .above(0),
-        field("prob", &RandomGammaOptions::prob, "how likely the image of a date is changed")
+        field("prob", &DateGammaOptions::prob, "how likely the image of a date is changed")
             .at_least(0)
             .at_most(1)};
   }
@@ -32,9 +32,9 @@ struct RandomGammaOptions {
 
 /// value -> 255 * (value / 255)^gamma on 8-bit images. Each date has its own draw, because dates
 /// are taken under different light; labels are not touched.
-class RandomGamma final : public Transform {
+class DateGamma final : public Transform {
  public:
-  RandomGamma(const RandomGammaOptions& options, const Context&)
+  DateGamma(const DateGammaOptions& options, const Context&)
       : low_(std::log(options.gamma_range.at(0))),
         high_(std::log(options.gamma_range.at(1))),
         prob_(options.prob) {
@@ -49,7 +49,7 @@ class RandomGamma final : public Transform {
       at::Tensor& image = sample.images[date];
       if (image.scalar_type() != at::kByte) {
         throw DataError(sample.meta.paths.at(date) +
-                        ": RandomGamma changes 8-bit images only; leave it out of transforms");
+                        ": DateGamma changes 8-bit images only; leave it out of transforms");
       }
       // Drawn in any case, so that what follows sees the same random numbers either way.
       const bool changes = random.chance(prob_);
@@ -86,7 +86,7 @@ class RandomGamma final : public Transform {
 
 }  // namespace boundary
 
-STRATA_COMPONENTS(random_gamma) {
-  registry.add<Transform, boundary::RandomGamma, boundary::RandomGammaOptions>(
-      "RandomGamma", "random gamma curve, drawn for each date");
+STRATA_COMPONENTS(date_gamma) {
+  registry.add<Transform, boundary::DateGamma, boundary::DateGammaOptions>(
+      "DateGamma", "random gamma curve, drawn for each date");
 }
