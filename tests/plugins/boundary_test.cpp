@@ -229,7 +229,7 @@ TEST(DateGamma, RefusesWhatItCannotChange) {
             "b/1.png: DateGamma changes 8-bit images only; leave it out of transforms");
   const auto slot = part<Transform>(R"(type = "DateGamma", gamma_range = [2, 1])");
   EXPECT_EQ(message_of([&] { slot.build({}); }),
-            "test.toml:1:45: part.gamma_range: the smaller number comes first, got [2, 1]");
+            "test.toml:1:43: part.gamma_range: the smaller number comes first, got [2, 1]");
 }
 
 // --- BoundaryShare -------------------------------------------------------------------------------
