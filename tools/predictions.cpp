@@ -39,9 +39,8 @@ at::Tensor overlay_of(const std::vector<at::Tensor>& images, const at::Tensor& c
   std::vector<at::Tensor> row;
   for (const at::Tensor& image : images) row.push_back(inference::displayable(image));
   const bool change = label.role == "change";
-  const std::size_t date =
-      change ? row.size() - 1 : std::min<std::size_t>(label.date, row.size() - 1);
-  row.push_back(inference::overlay(row[date], classes, label, opacity, change));
+  const at::Tensor under = row[inference::date_under(label, row.size())];
+  row.push_back(inference::overlay(under, classes, label, opacity, change));
   if (change) row.push_back(inference::colourise(classes, label));
   return inference::side_by_side(row);
 }

@@ -5,18 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "framework/engine/csv.hpp"
+
 namespace strata::engine {
-namespace {
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
-  return out + "\"";
-}
-
-}  // namespace
-
 void PerImageCsv::add(const Visit& visit) {
   for (std::int64_t n = 0; n < visit.batch.size(); ++n) {
     const SampleMeta& meta = visit.batch.meta.at(n);

@@ -14,6 +14,7 @@
 #include "framework/base/error.hpp"
 #include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
+#include "framework/base/stream.hpp"
 #include "framework/engine/checkpoint.hpp"
 
 namespace strata::engine {
@@ -97,17 +98,15 @@ JsonLines::JsonLines(std::string path, std::int64_t up_to, const std::string& hi
     }
   }
   write_text(path_, kept);
+  errno = 0;
   file_.open(path_, std::ios::app);
-  if (!file_) throw UserError(path_ + ": cannot be written: " + std::strerror(errno));
+  check_written(file_, path_);
 }
 
 void JsonLines::add(std::string_view line) {
   errno = 0;
   file_ << line << '\n' << std::flush;
-  if (!file_) {
-    throw UserError(
-        path_ + ": cannot be written: " + (errno == 0 ? "unknown reason" : std::strerror(errno)));
-  }
+  check_written(file_, path_);
 }
 
 }  // namespace strata::engine

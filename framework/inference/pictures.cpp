@@ -41,6 +41,11 @@ at::Tensor displayable(const at::Tensor& image) {
   return picture.expand({-1, -1, 3}).contiguous();
 }
 
+std::size_t date_under(const LabelSpec& label, std::size_t dates) {
+  if (label.role == "change") return dates - 1;
+  return std::min(static_cast<std::size_t>(label.date), dates - 1);
+}
+
 at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label) {
   return lookup_table(label)
       .index_select(0, classes.reshape({-1}).to(at::kLong))

@@ -12,6 +12,9 @@ namespace strata::inference {
 /// three or the first as grey; float values stretched so that two of a hundred are cut at each end.
 STRATA_API at::Tensor displayable(const at::Tensor& image);
 
+/// The date whose image a map of `label` is laid over: its own, for a change the last one.
+STRATA_API std::size_t date_under(const LabelSpec& label, std::size_t dates);
+
 /// Classes [H, W] (int64 or uint8) in the colours of the label's palette; ignored pixels are grey.
 STRATA_API at::Tensor colourise(const at::Tensor& classes, const LabelSpec& label);
 

@@ -2,10 +2,9 @@
 
 #include <bit>
 #include <cerrno>
-#include <cstring>
 
 #include "framework/base/crc32c.hpp"
-#include "framework/base/error.hpp"
+#include "framework/base/stream.hpp"
 
 namespace strata::io {
 namespace {
@@ -93,7 +92,7 @@ Message event(std::int64_t step, double wall_time) {
 EventFile::EventFile(std::string path, double wall_time) : path_(std::move(path)) {
   errno = 0;
   file_.open(path_, std::ios::binary | std::ios::trunc);
-  check_written();
+  check_written(file_, path_);
   add(event(0, wall_time).bytes(kFileVersion, "brain.Event:2").text());
 }
 
@@ -128,13 +127,7 @@ void EventFile::add(const std::string& event) {
   errno = 0;
   file_ << length << bytes_of(masked_crc(length)) << event << bytes_of(masked_crc(event))
         << std::flush;
-  check_written();
-}
-
-void EventFile::check_written() const {
-  if (file_) return;
-  throw UserError(path_ + ": cannot be written: " +
-                  (errno == 0 ? "unknown reason" : std::strerror(errno)));
+  check_written(file_, path_);
 }
 
 }  // namespace strata::io

@@ -28,7 +28,6 @@ class STRATA_API EventFile {
 
  private:
   void add(const std::string& event);
-  void check_written() const;
 
   std::string path_;
   std::ofstream file_;

@@ -6,11 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "framework/base/error.hpp"
 #include "framework/config/config.hpp"
 #include "framework/model/spec.hpp"
 #include "registry/builtin.hpp"
 #include "registry/registry.hpp"
+#include "tests/support/message.hpp"
 
 namespace strata::tests {
 
@@ -51,17 +51,6 @@ Slot<Interface> bind_slot(const std::string& toml, const std::string& path,
   bind_inside(0);
   config::throw_if_any(binder.problems);
   return slot;
-}
-
-/// What a user would read; "no error" when `body` throws no UserError.
-template <class Body>
-std::string message_of(const Body& body) {
-  try {
-    body();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 /// Levels "0", "1", … of these channels at strides 4, 8, 16, …

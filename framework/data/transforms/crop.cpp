@@ -8,6 +8,17 @@ namespace strata::data {
 
 namespace {
 
+template <class Options>
+auto crop_size_field(std::vector<std::int64_t> Options::*member) {
+  return config::field(
+             "size", member,
+             "[height, width]; a picture that is smaller keeps its side, unless pad_if_needed")
+      .required()
+      .size(2)
+      .at_least(1)
+      .alias("crop_size");
+}
+
 struct RandomCropOptions {
   std::vector<std::int64_t> size;
   double cat_max_ratio = 0.75;
@@ -19,12 +30,7 @@ struct RandomCropOptions {
     using O = RandomCropOptions;
     using config::field;
     return std::tuple{
-        field("size", &O::size,
-              "[height, width]; a picture that is smaller keeps its side, unless pad_if_needed")
-            .required()
-            .size(2)
-            .at_least(1)
-            .alias("crop_size"),
+        crop_size_field(&O::size),
         field("cat_max_ratio", &O::cat_max_ratio,
               "draw again, up to 10 times, while one class covers this share or more of the "
               "labelled pixels; 1: take the first")
@@ -118,12 +124,7 @@ struct CenterCropOptions {
     using O = CenterCropOptions;
     using config::field;
     return std::tuple{
-        field("size", &O::size,
-              "[height, width]; a picture that is smaller keeps its side, unless pad_if_needed")
-            .required()
-            .size(2)
-            .at_least(1)
-            .alias("crop_size"),
+        crop_size_field(&O::size),
         field("pad_if_needed", &O::pad_if_needed, "pad pictures that are smaller than size")
             .alias("auto_pad"),
         pad_value_field(&O::pad_val)};

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "framework/base/files.hpp"
+#include "framework/engine/csv.hpp"
 #include "framework/engine/hook.hpp"
 #include "registry/component.hpp"
 
@@ -27,13 +28,6 @@ class CsvHook final : public Hook {
   void after_run(RunState& state) override { write(state.work_dir); }
 
  private:
-  static std::string quoted(const std::string& name) {
-    if (name.find_first_of(",\"\n") == std::string::npos) return name;
-    std::string text = "\"";
-    for (const char c : name) text += c == '"' ? std::string("\"\"") : std::string(1, c);
-    return text + "\"";
-  }
-
   static void write(const std::string& work_dir) {
     const std::filesystem::path folder(work_dir);
     std::vector<std::string> columns{"step"};
@@ -52,7 +46,7 @@ class CsvHook final : public Hook {
       }
     }
     std::string text;
-    for (const std::string& column : columns) text += (text.empty() ? "" : ",") + quoted(column);
+    for (const std::string& column : columns) text += (text.empty() ? "" : ",") + csv_field(column);
     text += "\n";
     for (const auto& [step, values] : rows) {
       std::string row;

@@ -106,9 +106,7 @@ class VisualizationHook final : public Hook {
     const at::Tensor prediction = cut(predicted), truth = cut(target.data);
     std::vector<at::Tensor> row;
     for (const at::Tensor& date : batch.images) row.push_back(rgb(cut(date)));
-    const at::Tensor image =
-        row[change ? row.size() - 1
-                   : std::min<std::size_t>(static_cast<std::size_t>(label.date), row.size() - 1)];
+    const at::Tensor image = row[inference::date_under(label, row.size())];
     row.push_back(inference::overlay(image, truth, label, options_.opacity, change));
     row.push_back(inference::overlay(image, prediction, label, options_.opacity, change));
     if (label.num_classes() == 2) {

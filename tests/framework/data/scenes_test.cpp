@@ -16,6 +16,7 @@
 
 #include "framework/base/error.hpp"
 #include "framework/data/differencing.hpp"
+#include "tests/support/message.hpp"
 
 namespace strata::data {
 namespace {
@@ -53,12 +54,7 @@ class SceneFolder : public ::testing::Test {
     return files;
   }
   static std::string message_of(const SceneSetOptions& options) {
-    try {
-      make_scene_set(options);
-    } catch (const UserError& error) {
-      return error.what();
-    }
-    return "no error";
+    return tests::message_of([&] { make_scene_set(options); });
   }
 
   fs::path root_;

@@ -20,7 +20,7 @@
 #include "framework/data/loader.hpp"
 #include "framework/engine/runner.hpp"
 #include "framework/inference/serving.hpp"
-#include "tests/support/slots.hpp"
+#include "tests/support/build.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace strata::tests {

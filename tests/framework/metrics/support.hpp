@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "framework/metrics/metric.hpp"
-#include "tests/support/slots.hpp"
+#include "tests/support/build.hpp"
 
 namespace strata::tests {
 

@@ -4,17 +4,13 @@
 
 #include "framework/base/error.hpp"
 #include "framework/base/version.hpp"
+#include "tests/support/message.hpp"
 
 namespace strata::ops {
 namespace {
 
 std::string error_of(const std::string& text) {
-  try {
-    device_from(text);
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
+  return tests::message_of([&] { device_from(text); });
 }
 
 TEST(Device, ReadsCpu) { EXPECT_EQ(device_from("cpu"), c10::Device(c10::kCPU)); }

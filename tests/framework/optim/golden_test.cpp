@@ -11,7 +11,7 @@
 #include "framework/optim/clip.hpp"
 #include "framework/optim/optimizer.hpp"
 #include "framework/optim/schedule.hpp"
-#include "tests/support/slots.hpp"
+#include "tests/support/build.hpp"
 
 namespace strata {
 namespace {

@@ -15,7 +15,7 @@
 #include "framework/base/error.hpp"
 #include "framework/config/config.hpp"
 #include "framework/config/globs.hpp"
-#include "tests/support/slots.hpp"
+#include "tests/support/build.hpp"
 
 namespace strata::optim {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "framework/base/error.hpp"
-#include "tests/support/slots.hpp"
+#include "tests/support/build.hpp"
 
 namespace strata {
 namespace {
