@@ -26,7 +26,6 @@ class PspHead final : public DenseHead {
         pooling_({.in_channels = plan().levels.front().channels,
                   .channels = options.channels,
                   .scales = options.pool_scales,
-                  .align_corners = options.align_corners,
                   .norm = options.norm}) {
     register_module("psp_modules", pooling_.modules());
     bottleneck_ =
@@ -38,7 +37,7 @@ class PspHead final : public DenseHead {
 
  private:
   at::Tensor decode(const std::vector<at::Tensor>& inputs) override {
-    return bottleneck_->forward(pooling_(inputs.front()));
+    return bottleneck_->forward_joined(pooling_(inputs.front()), options().align_corners);
   }
 
   PyramidPooling pooling_;

@@ -1,11 +1,8 @@
 #include "heads/pyramid_pooling.hpp"
 
 #include <ATen/ops/adaptive_avg_pool2d.h>
-#include <ATen/ops/cat.h>
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/pooling.h>
-
-#include "framework/nn/resize.hpp"
 
 namespace strata::heads {
 
@@ -25,7 +22,7 @@ std::int64_t PyramidPooling::out_channels() const {
          static_cast<std::int64_t>(options_.scales.size()) * options_.channels;
 }
 
-at::Tensor PyramidPooling::operator()(const at::Tensor& x) const {
+std::vector<at::Tensor> PyramidPooling::operator()(const at::Tensor& x) const {
   std::vector<at::Tensor> maps = {x};
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const std::int64_t scale = options_.scales[i];
@@ -35,11 +32,9 @@ at::Tensor PyramidPooling::operator()(const at::Tensor& x) const {
           "with a batch of one image; use a larger batch, norm = \"GN\", or "
           "pool_scales without 1");
     }
-    const at::Tensor pooled = at::adaptive_avg_pool2d(x, {scale, scale});
-    maps.push_back(nn::resize_as(blocks_[i].ptr()->forward(pooled), x, nn::ResizeMode::bilinear,
-                                 options_.align_corners));
+    maps.push_back(blocks_[i].ptr()->forward(at::adaptive_avg_pool2d(x, {scale, scale})));
   }
-  return at::cat(maps, 1);
+  return maps;
 }
 
 }  // namespace strata::heads

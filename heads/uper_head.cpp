@@ -1,5 +1,4 @@
 // UPer head: a feature pyramid with pyramid pooling at its top (Xiao et al., ECCV 2018).
-#include <ATen/ops/cat.h>
 #include <torch/nn/modules/container/modulelist.h>
 
 #include "framework/nn/resize.hpp"
@@ -32,7 +31,6 @@ class UperHead final : public DenseHead {
         pooling_({.in_channels = plan().levels.back().channels,
                   .channels = options.channels,
                   .scales = options.pool_scales,
-                  .align_corners = options.align_corners,
                   .norm = options.norm}) {
     const auto block = [&](std::int64_t in_channels, std::int64_t kernel) {
       return nn::ConvModule({.in_channels = in_channels,
@@ -57,19 +55,16 @@ class UperHead final : public DenseHead {
 
  private:
   at::Tensor decode(const std::vector<at::Tensor>& inputs) override {
-    const auto resized = [this](const at::Tensor& x, const at::Tensor& like) {
-      return nn::resize_as(x, like, nn::ResizeMode::bilinear, options().align_corners);
-    };
-    at::Tensor top = bottleneck_->forward(pooling_(inputs.back()));
+    const bool align_corners = options().align_corners;
+    at::Tensor top = bottleneck_->forward_joined(pooling_(inputs.back()), align_corners);
     std::vector<at::Tensor> maps(inputs.size());
     maps.back() = top;
     for (std::size_t i = inputs.size() - 1; i-- > 0;) {
       const at::Tensor lateral = lateral_convs_[i]->forward(inputs[i]);
-      top = lateral + resized(top, lateral);
+      top = lateral + nn::resize_as(top, lateral, nn::ResizeMode::bilinear, align_corners);
       maps[i] = fpn_convs_[i]->forward(top);
     }
-    for (std::size_t i = 1; i < maps.size(); ++i) maps[i] = resized(maps[i], maps.front());
-    return fpn_bottleneck_->forward(at::cat(maps, 1));
+    return fpn_bottleneck_->forward_joined(maps, align_corners);
   }
 
   PyramidPooling pooling_;

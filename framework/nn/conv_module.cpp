@@ -7,6 +7,7 @@
 
 #include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
+#include "framework/nn/joined_conv.hpp"
 #include "framework/ops/batch_norm_act.hpp"
 
 namespace strata::nn {
@@ -22,8 +23,8 @@ bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor&
          std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
 }
 
-/// Folding passes over the weights and saves a pass over the result: kept, it always pays; done anew
-/// in each call, where a kernel has no more values than a channel of the result.
+/// Folding passes over the weights and saves a pass over the result: kept, it always pays; done
+/// anew in each call, where a kernel has no more values than a channel of the result.
 bool pays(const torch::nn::Conv2d& conv, const at::Tensor& x) {
   if (FoldCache::current() != nullptr) return true;
   const auto& stride = *conv->options.stride();
@@ -33,9 +34,8 @@ bool pays(const torch::nn::Conv2d& conv, const at::Tensor& x) {
 
 FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm2dImpl& layer) {
   // In float64: the weights' own rounding is then the only one that folding adds.
-  const at::Tensor scale = (layer.running_var.to(at::kDouble) + layer.options.eps())
-                               .rsqrt_()
-                               .mul_(layer.weight);
+  const at::Tensor scale =
+      (layer.running_var.to(at::kDouble) + layer.options.eps()).rsqrt_().mul_(layer.weight);
   at::Tensor shift = layer.bias.to(at::kDouble).addcmul(layer.running_mean, scale, -1);
   if (conv->bias.defined()) shift.addcmul_(conv->bias, scale);
   const at::ScalarType type = conv->weight.scalar_type();
@@ -43,17 +43,32 @@ FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm
 }
 
 /// Unless a served model has a cache, nothing is kept, so nothing can be out of date.
-at::Tensor folded(const torch::nn::Conv2d& conv, const Norm& norm, const Activation& activation,
-                  const at::Tensor& x, const at::Tensor& residual) {
+FoldCache::Folded folded(const torch::nn::Conv2d& conv, const Norm& norm) {
   const auto& layer = *norm.batch_norm();
   FoldCache* cache = FoldCache::current();
-  const FoldCache::Folded both =
-      cache == nullptr ? fold(conv, layer)
-                       : cache->get(conv.get(), &layer, [&] { return fold(conv, layer); });
-  const auto& options = conv->options;
-  const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
-  at::Tensor y = at::conv2d(x, both.weight, both.bias, *options.stride(), *padding,
-                            *options.dilation(), options.groups());
+  return cache == nullptr ? fold(conv, layer)
+                          : cache->get(conv.get(), &layer, [&] { return fold(conv, layer); });
+}
+
+/// activation(norm(y) + residual), for a y that nobody else holds.
+at::Tensor norm_act(at::Tensor y, const Norm& norm, const Activation& activation,
+                    const at::Tensor& residual) {
+  const bool relu = activation.kind == Activation::Kind::relu;
+  if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {
+    const ops::BatchNormState state{layer->weight,
+                                    layer->bias,
+                                    layer->running_mean,
+                                    layer->running_var,
+                                    layer->options.momentum().value_or(0),
+                                    layer->options.eps()};
+    if (layer->options.momentum() && ops::can_batch_norm_act(y, state)) {
+      layer->num_batches_tracked.add_(1);
+      y = ops::batch_norm_act(y, state, relu, residual);
+      return relu ? y : activate_(std::move(y), activation);
+    }
+  }
+  y = norm(y);
+  // The layers before keep their inputs and statistics for backward, never their outputs.
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }
@@ -80,27 +95,28 @@ at::Tensor ConvModuleImpl::forward(const at::Tensor& x) {
   return conv_norm_act(conv_, norm_, activation_, x);
 }
 
+at::Tensor ConvModuleImpl::forward_joined(const std::vector<at::Tensor>& maps, bool align_corners) {
+  const std::int64_t dilation = conv_->options.dilation()->front();
+  if (can_fold(conv_, norm_, maps.front()) && pays(conv_, maps.front())) {
+    const FoldCache::Folded both = folded(conv_, norm_);
+    return activate_(joined_conv(maps, both.weight, both.bias, dilation, align_corners),
+                     activation_);
+  }
+  return norm_act(joined_conv(maps, conv_->weight, conv_->bias, dilation, align_corners), norm_,
+                  activation_, {});
+}
+
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                          const Activation& activation, const at::Tensor& x,
                          const at::Tensor& residual) {
-  if (can_fold(conv, norm, x) && pays(conv, x)) return folded(conv, norm, activation, x, residual);
-  at::Tensor y = conv.ptr()->forward(x);
-  const bool relu = activation.kind == Activation::Kind::relu;
-  if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {
-    const ops::BatchNormState state{layer->weight,
-                                    layer->bias,
-                                    layer->running_mean,
-                                    layer->running_var,
-                                    layer->options.momentum().value_or(0),
-                                    layer->options.eps()};
-    if (layer->options.momentum() && ops::can_batch_norm_act(y, state)) {
-      layer->num_batches_tracked.add_(1);
-      y = ops::batch_norm_act(y, state, relu, residual);
-      return relu ? y : activate_(std::move(y), activation);
-    }
+  if (!can_fold(conv, norm, x) || !pays(conv, x)) {
+    return norm_act(conv.ptr()->forward(x), norm, activation, residual);
   }
-  y = norm(y);
-  // The layers before keep their inputs and statistics for backward, never their outputs.
+  const FoldCache::Folded both = folded(conv, norm);
+  const auto& options = conv->options;
+  const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
+  at::Tensor y = at::conv2d(x, both.weight, both.bias, *options.stride(), *padding,
+                            *options.dilation(), options.groups());
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }

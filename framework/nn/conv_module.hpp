@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "framework/nn/activation.hpp"
 #include "framework/nn/norm.hpp"
@@ -33,6 +34,9 @@ class STRATA_API ConvModuleImpl final : public torch::nn::Module {
   explicit ConvModuleImpl(const ConvModuleOptions& options);
   /// [N, in_channels, H, W] -> [N, out_channels, H', W']
   at::Tensor forward(const at::Tensor& x);
+  /// The same over maps joined along their channels, each resized to the first (joined_conv), for a
+  /// module of stride 1 and one group that keeps the size.
+  at::Tensor forward_joined(const std::vector<at::Tensor>& maps, bool align_corners);
 
  private:
   torch::nn::Conv2d conv_{nullptr};

@@ -9,6 +9,7 @@
 #include "framework/nn/drop_path.hpp"
 #include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
+#include "framework/nn/joined_conv.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/residual.hpp"
 #include "framework/nn/resize.hpp"
@@ -58,6 +59,67 @@ void expect_gradients(torch::nn::Module& module, at::Tensor x,
   move(-2 * step);
   const double below = loss().item<double>();
   EXPECT_NEAR(analytic, (above - below) / (2 * step), 1e-6 * (1 + std::abs(analytic)));
+}
+
+struct JoinedCase {
+  std::vector<std::vector<std::int64_t>> maps;
+  std::int64_t kernel, dilation;
+  bool align_corners;
+};
+
+TEST(JoinedConv, EqualsTheConvolutionOfResizedMaps) {
+  const std::vector<JoinedCase> cases = {
+      {{{6, 16, 16}, {40, 8, 8}, {40, 4, 4}, {40, 2, 2}}, 3, 1, false},  // a pyramid
+      {{{6, 13, 19}, {40, 7, 10}, {40, 4, 5}}, 3, 1, false},             // odd sizes
+      {{{6, 13, 19}, {40, 7, 10}, {40, 4, 5}}, 3, 1, true},
+      {{{6, 12, 9}, {5, 1, 1}, {5, 2, 2}, {5, 3, 3}, {5, 6, 6}}, 3, 1, false},  // pooled
+      {{{6, 12, 9}, {5, 1, 1}, {5, 3, 3}}, 3, 2, true},
+      {{{3, 12, 12}, {80, 6, 6}}, 5, 1, false},
+      {{{3, 12, 12}, {80, 3, 3}}, 1, 1, false},
+      {{{3, 8, 8}, {4, 16, 16}, {40, 4, 4}, {4, 8, 8}}, 3, 1, false}};  // finer, coarser, equal
+  const auto double_type = at::TensorOptions(at::kDouble);
+  for (std::size_t c = 0; c < cases.size(); ++c) {
+    SCOPED_TRACE("case " + std::to_string(c));
+    std::vector<at::Tensor> leaves;
+    std::int64_t channels = 0;
+    for (const auto& size : cases[c].maps) {
+      leaves.push_back(at::randn({2, size[0], size[1], size[2]}, double_type));
+      channels += size[0];
+    }
+    const std::size_t count = leaves.size();
+    const std::int64_t kernel = cases[c].kernel, dilation = cases[c].dilation;
+    leaves.push_back(at::randn({7, channels, kernel, kernel}, double_type));
+    leaves.push_back(at::randn({7}, double_type));
+    for (at::Tensor& leaf : leaves) leaf.requires_grad_();
+    const auto gradients = [&](const at::Tensor& y) {
+      const at::Tensor weights = at::arange(y.numel(), double_type).view(y.sizes()).mul(0.7).cos();
+      (y * weights).sum().backward();
+      std::vector<at::Tensor> grads;
+      for (at::Tensor& leaf : leaves) {
+        grads.push_back(leaf.grad().clone());
+        leaf.mutable_grad().reset();
+      }
+      return grads;
+    };
+    const std::vector<at::Tensor> maps(leaves.begin(), leaves.begin() + count);
+    const at::Tensor got =
+        nn::joined_conv(maps, leaves[count], leaves[count + 1], dilation, cases[c].align_corners);
+    const std::vector<at::Tensor> got_gradients = gradients(got);
+    std::vector<at::Tensor> resized;
+    for (const at::Tensor& map : maps) {
+      resized.push_back(
+          nn::resize_as(map, maps.front(), nn::ResizeMode::bilinear, cases[c].align_corners));
+    }
+    const at::Tensor expected = at::conv2d(at::cat(resized, 1), leaves[count], leaves[count + 1], 1,
+                                           dilation * (kernel - 1) / 2, dilation);
+    const std::vector<at::Tensor> expected_gradients = gradients(expected);
+    EXPECT_LE((got - expected).abs().max().item<double>(), 1e-12 * channels);
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      EXPECT_LE((got_gradients[i] - expected_gradients[i]).abs().max().item<double>(),
+                1e-12 * expected_gradients[i].abs().max().item<double>())
+          << "gradient " << i;
+    }
+  }
 }
 
 TEST(Nn, ConvModuleNamesItsChildrenAsMmcv) {
