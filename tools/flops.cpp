@@ -4,6 +4,7 @@
 #include <ATen/record_function.h>
 
 #include <string_view>
+#include <vector>
 
 namespace strata::tools {
 namespace {
@@ -15,10 +16,14 @@ std::int64_t of_convolution(c10::ArrayRef<const c10::IValue> inputs) {
   const at::Tensor image = inputs[0].toTensor(), weight = inputs[1].toTensor();
   const auto stride = inputs[3].toIntVector(), padding = inputs[4].toIntVector(),
              dilation = inputs[5].toIntVector();
+  // A list of one holds for every dimension.
+  const auto along = [](const std::vector<std::int64_t>& list, std::int64_t d) {
+    return list.size() == 1 ? list.front() : list.at(d);
+  };
   std::int64_t count = weight.numel() * image.size(0);
   for (std::int64_t d = 0; d < image.dim() - 2; ++d) {
-    const std::int64_t span = dilation[d] * (weight.size(d + 2) - 1) + 1;
-    count *= (image.size(d + 2) + 2 * padding[d] - span) / stride[d] + 1;
+    const std::int64_t span = along(dilation, d) * (weight.size(d + 2) - 1) + 1;
+    count *= (image.size(d + 2) + 2 * along(padding, d) - span) / along(stride, d) + 1;
   }
   return count;
 }
