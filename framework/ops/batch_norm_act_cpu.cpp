@@ -73,7 +73,8 @@ STRATA_INLINE void row_scale_shift(const T* __restrict x, std::int64_t rows, std
     for (std::int64_t c = 0; c < channels; ++c) {
       T value = x[at + c] * scale[c] + shift[c];
       if constexpr (kAdd) value += residual[at + c];
-      if constexpr (kRelu) value = value > T(0) ? value : T(0);
+      // The other way round it would turn what is not a number into 0, and no loss would show it.
+      if constexpr (kRelu) value = value < T(0) ? T(0) : value;
       y[at + c] = value;
     }
   }

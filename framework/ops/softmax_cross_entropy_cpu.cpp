@@ -40,7 +40,8 @@ STRATA_INLINE float exponential(float x) {
 }
 STRATA_INLINE double exponential(double x) { return std::exp(x); }
 
-// log(x) for normal x > 0, to 2 ulp. Coefficients of Moshier's Cephes.
+// log(x) for normal x > 0, to 2 ulp; what is not a number stays so. Coefficients of Moshier's
+// Cephes.
 STRATA_INLINE float logarithm(float x) {
   const auto bits = std::bit_cast<std::int32_t>(x);
   float m = std::bit_cast<float>((bits & 0x007fffff) | 0x3f000000);  // in [0.5, 1)
@@ -61,7 +62,7 @@ STRATA_INLINE float logarithm(float x) {
   float y = p * m * z;
   y += e * -2.12194440e-4F;
   y -= 0.5F * z;
-  return m + y + e * 0.693359375F;
+  return x > 0 ? m + y + e * 0.693359375F : x;
 }
 STRATA_INLINE double logarithm(double x) { return std::log(x); }
 

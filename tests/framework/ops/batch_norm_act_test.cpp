@@ -5,6 +5,8 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace strata {
 namespace {
 
@@ -92,6 +94,17 @@ TEST(BatchNormAct, DoesNotDependOnTheNumberOfThreads) {
   for (std::size_t i = 0; i < one.grads.size(); ++i) {
     EXPECT_TRUE(at::equal(one.grads[i], three.grads[i])) << i;
   }
+}
+
+// LibTorch's ReLU keeps it too; a zero in its place would hide from the loss that a run is lost.
+TEST(BatchNormAct, PassesOnWhatIsNotANumber) {
+  const at::Tensor c = at::ones({4});
+  const ops::BatchNormState state{c, c, c.clone(), c.clone()};
+  at::Tensor x = last(at::randn({2, 4, 3, 3}));
+  x[0][1][2][0] = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor lost = ops::batch_norm_act(x, state, true).isnan();
+  EXPECT_TRUE(lost.select(1, 1).all().item<bool>());
+  EXPECT_EQ(lost.sum().item<int>(), 2 * 9);
 }
 
 TEST(BatchNormAct, LeavesOtherTensorsToLibTorch) {

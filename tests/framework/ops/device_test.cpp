@@ -17,8 +17,8 @@ TEST(Device, ReadsCpu) { EXPECT_EQ(device_from("cpu"), c10::Device(c10::kCPU)); 
 
 TEST(Device, NamesWhatItTakes) {
   for (const char* text : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "CPU", ""}) {
-    EXPECT_EQ(error_of(text), std::string("must be \"cpu\", \"cuda\" or \"cuda:K\", got \"") +
-                                  text + "\"");
+    EXPECT_EQ(error_of(text),
+              std::string("must be \"cpu\", \"cuda\" or \"cuda:K\", got \"") + text + "\"");
   }
 }
 

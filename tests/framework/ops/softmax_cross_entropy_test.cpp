@@ -5,6 +5,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "framework/base/error.hpp"
 
 namespace strata::ops {
@@ -76,6 +79,19 @@ TEST(SoftmaxCrossEntropy, SurvivesExtremeLogits) {
     EXPECT_NEAR(got.item<double>() / want.item<double>(), 1, 1e-6);
     got.backward();
     EXPECT_TRUE(logits.grad().isfinite().all().item<bool>());
+  }
+}
+
+// Whichever class it is of: a run ends by what its loss says.
+TEST(SoftmaxCrossEntropy, PassesOnWhatIsNotANumber) {
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    for (std::int64_t channel = 0; channel < 3; ++channel) {
+      at::Tensor logits = at::zeros({1, 3, 2, 70}, type);
+      logits[0][channel][1][5] = std::numeric_limits<double>::quiet_NaN();
+      const at::Tensor target = at::ones({1, 2, 70}, at::kLong);
+      EXPECT_TRUE(std::isnan(softmax_cross_entropy(logits, target, {}, {}, {}).item<double>()))
+          << type << " class " << channel;
+    }
   }
 }
 
