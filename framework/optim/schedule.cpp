@@ -7,6 +7,13 @@
 #include "framework/base/error.hpp"
 
 namespace strata {
+namespace {
+
+// An epoch need not be a whole number of steps, and steps / (samples / samples in a step) may come
+// out a rounding beside the whole number that it is. Epochs differ by far more.
+constexpr double kRounding = 1e-9;
+
+}  // namespace
 
 Schedule::Schedule(const ScheduleOptions& options, const Context& context)
     : warmup_(options.warmup.value_or(WarmupOptions{})) {
@@ -17,10 +24,8 @@ Schedule::Schedule(const ScheduleOptions& options, const Context& context)
     steps_in_unit_ = context.steps_in_epoch;
   }
   begin_ = options.begin.value_or(options.by_epoch ? 0 : warmup_.steps);
-  const std::int64_t end = options.end.value_or(
-      options.by_epoch
-          ? std::llround(std::ceil(static_cast<double>(context.steps) / steps_in_unit_))
-          : context.steps);
+  const std::int64_t end = options.end.value_or(static_cast<std::int64_t>(
+      std::ceil(static_cast<double>(context.steps) / steps_in_unit_ - kRounding)));
   // A run cut short, down to its warm-up, is no mistake; two numbers that contradict each other
   // are.
   if (options.end && end <= begin_) {
@@ -39,7 +44,8 @@ double Schedule::factor(std::int64_t step) const {
     factor = warmup_.start_factor + (1.0 - warmup_.start_factor) * static_cast<double>(step) /
                                         static_cast<double>(warmup_.steps);
   }
-  const auto now = static_cast<std::int64_t>(static_cast<double>(step) / steps_in_unit_);
+  const auto now =
+      static_cast<std::int64_t>(static_cast<double>(step) / steps_in_unit_ + kRounding);
   if (now >= begin_) factor *= main_factor(std::min(now - begin_, length_));
   return factor;
 }

@@ -10,6 +10,8 @@
 //   OneCycleLR        up from 1/div_factor to 1, then down (Smith and Topin, 2018)
 //   ConstantLR        factor
 // SequentialLR puts several behind each other.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -52,9 +54,9 @@ double floor_of(const FloorOptions& options, const Schedule::Context& context) {
   }
   if (!options.min_lr) return options.min_lr_ratio.value_or(0.0);
   if (*options.min_lr > context.base_lr) {
-    throw OptionError("min_lr", "is above the optimizer's lr, " + std::to_string(context.base_lr) +
-                                    ", got " + std::to_string(*options.min_lr) +
-                                    "; min_lr_ratio follows the lr");
+    throw OptionError("min_lr", fmt::format("is above the optimizer's lr, {}, got {}; min_lr_ratio "
+                                            "follows the lr",
+                                            context.base_lr, *options.min_lr));
   }
   return *options.min_lr / context.base_lr;
 }
@@ -305,7 +307,8 @@ class OneCycleLR final : public Schedule {
   double main_factor(std::int64_t step) const override {
     double begin = 0.0;
     for (const Phase& phase : phases_) {
-      if (static_cast<double>(step) <= phase.end) {
+      // In a short run a phase may have no length: nothing to divide by, and no step is in it.
+      if (phase.end > begin && static_cast<double>(step) <= phase.end) {
         const double done = (static_cast<double>(step) - begin) / (phase.end - begin);
         return cosine_ ? cosine(phase.from, phase.to, done)
                        : phase.from + (phase.to - phase.from) * done;
@@ -346,7 +349,9 @@ class SequentialLR final : public Schedule {
                                           std::to_string(options.schedules.size()) + ", got " +
                                           std::to_string(milestones_.size()));
     }
-    if (!std::is_sorted(milestones_.begin(), milestones_.end(), std::less_equal<>())) {
+    const auto falls =
+        std::adjacent_find(milestones_.begin(), milestones_.end(), std::greater_equal<>());
+    if (falls != milestones_.end()) {
       throw OptionError("milestones", "must rise");
     }
     for (std::size_t i = 0; i < options.schedules.size(); ++i) {

@@ -1,6 +1,7 @@
 // Stochastic gradient descent with momentum, with PyTorch's meaning of every option: decay is added
 // to the gradient, and the first step fills the momentum buffer without dampening.
 #include <ATen/ops/_fused_sgd.h>
+#include <fmt/format.h>
 
 #include "framework/optim/fused.hpp"
 #include "registry/component.hpp"
@@ -34,9 +35,10 @@ class Sgd final : public FusedOptimizer {
                                            : std::vector<std::string>{}),
         options_(options) {
     if (options.nesterov && (options.momentum == 0 || options.dampening != 0)) {
-      throw OptionError("nesterov", "needs momentum above 0 and dampening 0, got momentum " +
-                                        std::to_string(options.momentum) + " and dampening " +
-                                        std::to_string(options.dampening));
+      throw OptionError("nesterov",
+                        fmt::format("needs momentum above 0 and dampening 0, got momentum {} and "
+                                    "dampening {}",
+                                    options.momentum, options.dampening));
     }
   }
 

@@ -17,12 +17,7 @@ std::shared_ptr<Schedule> make(const std::string& toml, std::int64_t steps, doub
 }
 
 std::string error_of(const std::string& toml, std::int64_t steps, double lr = 1.0) {
-  try {
-    make(toml, steps, lr);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "";
+  return tests::message_of([&] { make(toml, steps, lr); });
 }
 
 void expect(const Schedule& schedule, const std::vector<std::pair<std::int64_t, double>>& golden) {
@@ -45,9 +40,9 @@ TEST(Poly, PowerAndFloor) {
 
 TEST(Poly, AbsoluteFloorIsARatioOfTheBaseRate) {
   expect(*make("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 1e-2), {{10, 0.01}, {5, 0.5 * 1.01}});
-  EXPECT_NE(
-      error_of("type = \"PolyLR\"\nmin_lr = 1e-4", 10, 6e-5).find("is above the optimizer's lr"),
-      std::string::npos);
+  EXPECT_EQ(error_of("type = \"PolyLR\"\nmin_lr = 1e-7", 10, 6e-8),
+            "test.toml:2:10: min_lr: is above the optimizer's lr, 6e-08, got 1e-07; min_lr_ratio "
+            "follows the lr");
   EXPECT_NE(
       error_of("type = \"PolyLR\"\nmin_lr = 0\nmin_lr_ratio = 0", 10).find("give one of them"),
       std::string::npos);
@@ -106,6 +101,23 @@ TEST(Schedules, ByEpoch) {
             std::string::npos);
 }
 
+// 35 steps of 3 samples are 15 epochs of 7, and 15 steps of 11 are 55 epochs of 3; the quotients
+// of doubles lie a rounding beside these.
+TEST(Schedules, EpochsThatAreNoWholeNumberOfSteps) {
+  expect(
+      *tests::slot_of<Schedule>("type = \"StepLR\"\nstep_size = 15\ngamma = 0.5\nby_epoch = true")
+           .build({.steps = 70, .base_lr = 1.0, .steps_in_epoch = 7.0 / 3}),
+      {{34, 1.0}, {35, 0.5}, {69, 0.5}, {70, 0.25}});
+  expect(*tests::slot_of<Schedule>("type = \"PolyLR\"\nby_epoch = true")
+              .build({.steps = 15, .base_lr = 1.0, .steps_in_epoch = 3.0 / 11}),
+         {{0, 1.0}, {14, 4.0 / 55}, {15, 0.0}});
+}
+
+// pct_start times the steps is 1: the rise is over when the first step begins.
+TEST(Schedules, ACycleTooShortToRiseBeginsAtItsPeak) {
+  expect(*make("type = \"OneCycleLR\"\npct_start = 0.1", 10), {{0, 1.0}, {9, 4e-6}});
+}
+
 TEST(Schedules, AfterTheLastPeriodTheFloor) {
   expect(*make("type = \"CosineRestartLR\"\nperiods = [2, 2]\nrestart_weights = [1, 0.5]\n"
                "min_lr_ratio = 0.1",
@@ -120,6 +132,12 @@ TEST(Schedules, AfterTheLastPeriodTheFloor) {
                      "schedules = [{type = \"ConstantLR\"}]",
                      10)
                 .find("milestones: must be one less than the schedules, which are 1, got 2"),
+            std::string::npos);
+  EXPECT_NE(error_of("type = \"SequentialLR\"\nmilestones = [2, 2]\n"
+                     "schedules = [{type = \"ConstantLR\"}, {type = \"ConstantLR\"}, "
+                     "{type = \"ConstantLR\"}]",
+                     10)
+                .find("milestones: must rise"),
             std::string::npos);
 }
 
