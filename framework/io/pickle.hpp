@@ -6,6 +6,7 @@
 
 #include <c10/core/ScalarType.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,31 @@
 #include "framework/base/export.hpp"
 
 namespace strata::io {
+
+/// The types of tensors by the names that torch's pickles have for them.
+struct TorchType {
+  std::string_view name;     // torch.float32
+  std::string_view storage;  // torch.FloatStorage; "" for types that came after typed storages
+  at::ScalarType type;
+};
+inline constexpr std::array kTorchTypes{
+    TorchType{"float32", "FloatStorage", at::kFloat},
+    TorchType{"float64", "DoubleStorage", at::kDouble},
+    TorchType{"float16", "HalfStorage", at::kHalf},
+    TorchType{"bfloat16", "BFloat16Storage", at::kBFloat16},
+    TorchType{"int64", "LongStorage", at::kLong},
+    TorchType{"int32", "IntStorage", at::kInt},
+    TorchType{"int16", "ShortStorage", at::kShort},
+    TorchType{"int8", "CharStorage", at::kChar},
+    TorchType{"uint8", "ByteStorage", at::kByte},
+    TorchType{"bool", "BoolStorage", at::kBool},
+    TorchType{"complex64", "ComplexFloatStorage", at::kComplexFloat},
+    TorchType{"complex128", "ComplexDoubleStorage", at::kComplexDouble},
+    TorchType{"uint16", "", at::kUInt16},
+    TorchType{"uint32", "", at::kUInt32},
+    TorchType{"uint64", "", at::kUInt64},
+    TorchType{"float8_e4m3fn", "", at::kFloat8_e4m3fn},
+    TorchType{"float8_e5m2", "", at::kFloat8_e5m2}};
 
 /// A tensor as a pickle describes it; nothing of it has been checked against the data.
 struct PickledTensor {

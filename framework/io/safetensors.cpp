@@ -7,11 +7,10 @@
 #include <array>
 #include <cstring>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <set>
 
 #include "framework/base/error.hpp"
 #include "framework/base/files.hpp"
+#include "framework/io/strict_json.hpp"
 
 namespace strata::io {
 namespace {
@@ -33,22 +32,6 @@ constexpr std::array kTypes{
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
   throw CheckpointError(path + ": " + what);
-}
-
-nlohmann::json parse_header(const std::string& path, const char* begin, const char* end) {
-  std::set<std::string> seen;
-  std::string duplicate;
-  auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (depth == 1 && event == nlohmann::json::parse_event_t::key &&
-        !seen.insert(value.get<std::string>()).second) {
-      duplicate = value.get<std::string>();
-    }
-    return depth <= 3;
-  };
-  nlohmann::json header = nlohmann::json::parse(begin, end, watch, /*allow_exceptions=*/false);
-  if (header.is_discarded() || !header.is_object()) fail(path, "the header is not a JSON object");
-  if (!duplicate.empty()) fail(path, "the header names tensor \"" + duplicate + "\" twice");
-  return header;
 }
 
 struct Record {
@@ -114,7 +97,8 @@ TensorFile read_safetensors(const MappedFile& mapped, const std::string& path) {
   }
   char* data = mapping.get() + 8 + header_size;
   const std::uint64_t data_size = size - 8 - header_size;
-  const nlohmann::json header = parse_header(path, mapping.get() + 8, data);
+  const nlohmann::json header =
+      parse_strict_json({mapping.get() + 8, header_size}, path + ": the header");
 
   TensorFile file;
   std::vector<Record> records;

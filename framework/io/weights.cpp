@@ -35,9 +35,7 @@ void list(std::string& text, const char* title, const std::vector<std::string>& 
 }
 
 bool optional_entry(const std::string& name) {
-  constexpr std::string_view kCounter = "num_batches_tracked";
-  return name.size() >= kCounter.size() &&
-         name.compare(name.size() - kCounter.size(), kCounter.size(), kCounter) == 0;
+  return name.ends_with("num_batches_tracked");
 }
 
 }  // namespace

@@ -184,7 +184,7 @@ std::vector<Hostile> hostile_safetensors() {
       {"a name twice",
        safetensors(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
                    R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})"),
-       "names tensor \"a\" twice"},
+       "names \"a\" twice"},
       {"metadata that is a list", safetensors(R"({"__metadata__":[1]})", ""),
        "metadata is not a JSON object"},
       {"metadata with a number", safetensors(R"({"__metadata__":{"a":1}})", ""),

@@ -102,7 +102,7 @@ TEST_F(SafeTensors, RefusesWhatIsDamaged) {
   write_raw(R"({"x":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", std::string(8, 'a'));
   EXPECT_EQ(message(), ": tensor \"x\": has a shape that is not made of counts");
   write_raw(one.substr(0, one.size() - 1) + "," + one.substr(1), std::string(8, 'a'));
-  EXPECT_EQ(message(), ": the header names tensor \"x\" twice");
+  EXPECT_EQ(message(), ": the header names \"x\" twice");
   fs::remove(path_);
   EXPECT_EQ(message(), ": cannot be opened: No such file or directory");
 }
