@@ -98,6 +98,49 @@ Rules detectron2_resnet() {
   return rules;
 }
 
+/// Transformers' ResNet: stages and convolutions count from 0, and norms stand beside convolutions.
+Rules transformers_resnet() {
+  Rules rules = {{"embedder.embedder.convolution", "conv1"},
+                 {"embedder.embedder.normalization", "bn1"},
+                 {"classifier", "", true}};
+  for (int stage = 0; stage < 4; ++stage) {
+    const std::string theirs = "encoder.stages." + std::to_string(stage) + ".layers.*.";
+    const std::string ours = "layer" + std::to_string(stage + 1) + ".*.";
+    const auto add = [&](const std::string& from, const std::string& conv,
+                         const std::string& norm) {
+      rules.push_back({theirs + from + ".convolution.**", ours + conv + ".**"});
+      rules.push_back({theirs + from + ".normalization.**", ours + norm + ".**"});
+    };
+    add("shortcut", "downsample.0", "downsample.1");
+    for (int i = 0; i < 3; ++i) {
+      const std::string number = std::to_string(i + 1);
+      add("layer." + std::to_string(i), "conv" + number, "bn" + number);
+    }
+  }
+  return rules;
+}
+
+/// Transformers' EfficientNet, of any size: blocks count through all stages, as ours.
+Rules transformers_efficientnet() {
+  Rules rules = dropping({"classifier", "encoder.top_conv", "encoder.top_bn"});
+  rules.push_back({"embeddings.convolution", "_conv_stem"});
+  rules.push_back({"embeddings.batchnorm", "_bn0"});
+  const std::pair<const char*, const char*> parts[] = {
+      {"expansion.expand_conv", "_expand_conv"},
+      {"expansion.expand_bn", "_bn0"},
+      {"depthwise_conv.depthwise_conv", "_depthwise_conv"},
+      {"depthwise_conv.depthwise_norm", "_bn1"},
+      {"squeeze_excite.reduce", "_se_reduce"},
+      {"squeeze_excite.expand", "_se_expand"},
+      {"projection.project_conv", "_project_conv"},
+      {"projection.project_bn", "_bn2"}};
+  for (const auto& [theirs, ours] : parts) {
+    rules.push_back({std::string("encoder.blocks.*.") + theirs + ".**",
+                     std::string("_blocks.*.") + ours + ".**"});
+  }
+  return rules;
+}
+
 Rules timm_resnetd() {
   Rules rules = dropping({"fc"});
   for (const char* layer : {"0", "1", "3", "4", "6"}) {
@@ -110,9 +153,10 @@ Rules timm_resnetd() {
 }  // namespace
 
 std::vector<std::string> key_layouts() {
-  std::vector<std::string> names = {"torchvision.resnet", "timm.resnet",
-                                    "timm.resnetd",       "timm.hrnet",
-                                    "detectron2.resnet",  "lukemelas.efficientnet"};
+  std::vector<std::string> names = {"torchvision.resnet",  "timm.resnet",
+                                    "timm.resnetd",        "timm.hrnet",
+                                    "detectron2.resnet",   "lukemelas.efficientnet",
+                                    "transformers.resnet", "transformers.efficientnet"};
   for (const char* library : {"timm", "torchvision"}) {
     for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
       names.push_back(std::string(library) + ".efficientnet_b" + number);
@@ -129,6 +173,8 @@ std::vector<io::KeyRule> key_rules(const std::string& layout) {
   }
   if (layout == "lukemelas.efficientnet") return dropping({"_fc", "_conv_head", "_bn1"});
   if (layout == "detectron2.resnet") return detectron2_resnet();
+  if (layout == "transformers.resnet") return transformers_resnet();
+  if (layout == "transformers.efficientnet") return transformers_efficientnet();
   const double depths[] = {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1};
   for (int number = 0; number < 8; ++number) {
     const std::string variant = ".efficientnet_b" + std::to_string(number);

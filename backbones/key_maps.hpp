@@ -10,6 +10,7 @@ namespace strata::backbones {
 
 /// Rules from a layout to our names: "torchvision.resnet", "timm.resnet", "timm.resnetd",
 /// "timm.hrnet", "detectron2.resnet", "lukemelas.efficientnet" (also smp's),
+/// "transformers.resnet", "transformers.efficientnet" (of Hugging Face),
 /// "timm.efficientnet_b0" … "_b7", "torchvision.efficientnet_b0" … "_b7". The classifier and
 /// EfficientNet's head, which no feature depends on, are dropped. Throws std::out_of_range for
 /// another name.

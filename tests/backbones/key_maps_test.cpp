@@ -1,12 +1,70 @@
 #include "backbones/key_maps.hpp"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <set>
 
+#include "backbones/backbone.hpp"
+#include "framework/io/weights.hpp"
+#include "tests/support/build.hpp"
+#include "tests/support/parity.hpp"
+
 namespace strata {
 namespace {
+
+/// What hubs hold, by names and shapes (tests/parity/hub.py), fits the backbone that is its like.
+struct HubCase {
+  const char *file, *backbone, *layout, *prefix;
+};
+
+TEST(KeyMaps, FilesOfHubsFitWithoutAWord) {
+  const HubCase cases[] = {
+      {"timm_resnet18.a1_in1k", "type = \"ResNet\"\ndepth = 18", "torchvision.resnet", ""},
+      {"timm_resnet50.a1_in1k", "type = \"ResNet\"\ndepth = 50", "torchvision.resnet", ""},
+      {"timm_resnext50_32x4d.a1h_in1k",
+       "type = \"ResNet\"\ndepth = 50\ngroups = 32\nbase_width = 4", "torchvision.resnet", ""},
+      {"timm_resnet50d.ra2_in1k", "type = \"ResNetV1d\"\ndepth = 50", "timm.resnetd", ""},
+      {"timm_hrnet_w18.ms_aug_in1k", "type = \"HRNet\"\nwidth = 18", "timm.hrnet", ""},
+      {"timm_hrnet_w18_small_v2.ms_in1k", "type = \"HRNet\"\nvariant = \"w18_small_v2\"",
+       "timm.hrnet", ""},
+      {"timm_efficientnet_b0.ra_in1k", "type = \"EfficientNet\"", "timm.efficientnet_b0", ""},
+      {"timm_tf_efficientnet_b3.ns_jft_in1k", "type = \"EfficientNet\"\nvariant = \"b3\"",
+       "timm.efficientnet_b3", ""},
+      {"microsoft_resnet-18", "type = \"ResNet\"\ndepth = 18", "transformers.resnet", "resnet."},
+      {"microsoft_resnet-50", "type = \"ResNet\"\ndepth = 50", "transformers.resnet", "resnet."},
+      {"google_efficientnet-b0", "type = \"EfficientNet\"", "transformers.efficientnet",
+       "efficientnet."},
+      {"google_efficientnet-b1", "type = \"EfficientNet\"\nvariant = \"b1\"",
+       "transformers.efficientnet", "efficientnet."}};
+  io::MatchOptions all;
+  for (const std::string& name : backbones::key_layouts()) {
+    all.layouts.push_back({name, backbones::key_rules(name)});
+  }
+  for (const HubCase& one : cases) {
+    SCOPED_TRACE(one.file);
+    const auto backbone = tests::slot_of<Backbone>(one.backbone).build({FeatureSpec::image(3)});
+    TensorMap file;
+    std::size_t loaded = 0;
+    for (const auto& [name, shape] :
+         tests::parity::read_keys("hub/" + std::string(one.file) + ".txt").shapes) {
+      file.emplace_back(name, at::zeros({}).expand(shape));
+    }
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : io::state_of(*backbone)) names.push_back(name);
+    const io::KeyMatch match = io::match_keys(file, names, all);
+    EXPECT_EQ(match.layout, one.layout);
+    EXPECT_EQ(match.prefix, one.prefix);
+    EXPECT_EQ(match.matched, names.size());
+    try {
+      loaded = io::load_state(*backbone, match.tensors, one.file).matched.size();
+    } catch (const UserError& error) {
+      ADD_FAILURE() << error.what();
+    }
+    EXPECT_EQ(loaded, names.size());
+  }
+}
 
 // Pairs of names by the libraries themselves: tests/parity/small.py.
 void expect_translates(const std::string& library) {

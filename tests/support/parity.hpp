@@ -63,6 +63,12 @@ void expect_equal(const Case& fixture, const std::string& mode, const Result& go
 /// float32 against our own float64: at most twice the reference's own float32 error.
 void expect_close32(const Case& fixture, const std::string& mode, const Result& got32,
                     const Result& got64);
+/// A key list as tests/parity/fixture.py writes it.
+struct KeyList {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  std::int64_t parameters = -1;
+};
+KeyList read_keys(const std::string& file);
 /// Names, shapes and counts of a module's state against a key list.
 void expect_keys(const std::string& file, const torch::nn::Module& module);
 
