@@ -8,6 +8,7 @@
 #include "backbones/key_maps.hpp"
 #include "framework/base/error.hpp"
 #include "framework/config/globs.hpp"
+#include "framework/engine/checkpoint.hpp"
 #include "framework/io/key_map.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "tools/common.hpp"
@@ -76,7 +77,7 @@ TensorMap without(const TensorMap& tensors, const std::vector<std::string>& patt
 }
 
 void convert_with(const ConvertArguments& arguments) {
-  const io::TensorFile file = io::read_tensors(arguments.in, arguments.select);
+  const io::TensorFile file = io::read_tensors(engine::weights_of(arguments.in), arguments.select);
   TensorMap tensors = file.tensors;
   if (!arguments.prefix.empty()) tensors = under_prefix(tensors, arguments.prefix);
   if (!arguments.map.empty()) tensors = io::rename(tensors, backbones::key_rules(arguments.map));
@@ -115,7 +116,7 @@ int run_convert(int argc, char** argv) {
   bool of_config = false;
   auto* config =
       app.add_flag("--config", of_config, "IN is a config: JSON of mmengine's Config.to_dict()");
-  app.add_option("in", arguments.in, "file of weights, or a folder that holds one")
+  app.add_option("in", arguments.in, "file of weights, folder that holds one, or name of pretrained ones (timm:MODEL, hf:ORG/MODEL)")
       ->required()
       ->type_name("IN");
   app.add_option("out", arguments.out, "file to write: .safetensors, .pth, .pt or .bin; .toml")

@@ -10,6 +10,7 @@
 
 #include "framework/base/version.hpp"
 #include "framework/engine/environment.hpp"
+#include "framework/io/pretrained.hpp"
 #include "registry/builtin.hpp"
 #include "registry/plugin_loader.hpp"
 #include "registry/registry.hpp"
@@ -71,6 +72,7 @@ int run_doctor(int argc, char** argv) {
     row("threads", std::to_string(at::get_num_threads()) + " compute");
     row("memory", engine::memory_size());
     row("cuda", engine::cuda_text());
+    row("weights", io::weights_cache());
     const int broken = list_plugins();
     if (verbose) std::printf("\n%s", at::show_config().c_str());
     if (broken > 0) {

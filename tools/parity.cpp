@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <map>
 
+#include "framework/engine/checkpoint.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
@@ -87,7 +88,7 @@ void parity_with(const ParityArguments& arguments) {
   const at::ScalarType type = arguments.dtype == "float64" ? at::kDouble : at::kFloat;
   auto model = experiment.build_model();
   model->to(type);
-  io::load_state(*model, io::read_tensors(arguments.weights).tensors, arguments.weights,
+  io::load_state(*model, io::read_tensors(engine::weights_of(arguments.weights)).tensors, arguments.weights,
                  {.allow = arguments.allow});
   Batch batch = read_batch(arguments.inputs, experiment, type);
 

@@ -82,7 +82,7 @@ inference::Predictor make_predictor(const Experiment& experiment, const std::str
   std::vector<std::string> overrides;
   if (!arguments.device.empty()) overrides.push_back("runtime.device=" + arguments.device);
   for (const std::string& text : serving.ensemble) {
-    const std::size_t colon = text.rfind(':');
+    const std::size_t colon = text.find(':');  // names of weights have one too
     const std::string config = text.substr(0, colon);
     const Experiment other = load_experiment(config, overrides, registry);
     check_alike(experiment, other, config);

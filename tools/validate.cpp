@@ -40,6 +40,16 @@ void check_patterns(const Experiment& experiment) {
   engine::plan_trainers(experiment, *model, freezer.get());
 }
 
+/// Nothing is fetched before training starts, so that is said.
+void tell_pretrained(const Experiment& experiment) {
+  for (const auto& [set, options] : experiment.init.sets) {
+    if (!options.from.is_name()) continue;
+    const io::PretrainedFile file = io::find_pretrained(options.from.text);
+    std::printf("  %s: %s\n", options.from.text.c_str(),
+                (file.path.empty() ? "to be fetched from " + file.url : file.path).c_str());
+  }
+}
+
 /// Numbers of a schedule that contradict each other or the optimizer's.
 void check_schedule(const Experiment& experiment) {
   if (!experiment.schedule) return;
@@ -73,6 +83,7 @@ int run_validate(int argc, char** argv) {
         check_patterns(experiment);
         if (data) check_data(experiment);
         std::printf("%s: valid\n", path.c_str());
+        tell_pretrained(experiment);
       } catch (const UserError& error) {
         std::fprintf(stderr, "%s\n", error.what());
         status = kUserError;

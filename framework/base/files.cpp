@@ -1,12 +1,15 @@
 #include "framework/base/files.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "framework/base/crc32c.hpp"
@@ -41,8 +44,9 @@ class File {
   ~File() {
     if (fd_ >= 0) ::close(fd_);
   }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
+  File(File&& other) noexcept
+      : path_(std::move(other.path_)), verb_(other.verb_), fd_(std::exchange(other.fd_, -1)) {}
+  File& operator=(File&&) = delete;
 
   std::size_t read(char* bytes, std::size_t size) const {
     for (;;) {
@@ -62,10 +66,19 @@ class File {
       size -= static_cast<std::size_t>(put);
     }
   }
+  void clear() const {
+    if (::ftruncate(fd_, 0) != 0) fail();
+  }
   void sync() const {
     // Some file systems cannot sync (EINVAL); that is not the user's error.
     if (::fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) fail();
   }
+  std::uint64_t size() const {
+    struct stat info {};
+    if (::fstat(fd_, &info) != 0) fail();
+    return static_cast<std::uint64_t>(info.st_size);
+  }
+  int descriptor() const { return fd_; }
 
  private:
   [[noreturn]] void fail() const {
@@ -78,15 +91,26 @@ class File {
   int fd_;
 };
 
+void rename_file(const std::string& from, const std::string& to) {
+  std::error_code error;
+  std::filesystem::rename(from, to, error);
+  if (error) {
+    throw UserError(to + ": cannot be written: " + error.message() + cure(error.value()));
+  }
+}
+
 }  // namespace
 
-std::string read_text(const std::string& path) {
+void read_blocks(const std::string& path,
+                 const std::function<void(const char* bytes, std::size_t size)>& body) {
   const File file(path, O_RDONLY, "read");
+  std::vector<char> block(1 << 18);
+  while (const std::size_t got = file.read(block.data(), block.size())) body(block.data(), got);
+}
+
+std::string read_text(const std::string& path) {
   std::string text;
-  std::vector<char> block(1 << 16);
-  while (const std::size_t got = file.read(block.data(), block.size())) {
-    text.append(block.data(), got);
-  }
+  read_blocks(path, [&](const char* bytes, std::size_t size) { text.append(bytes, size); });
   return text;
 }
 
@@ -104,27 +128,63 @@ void write_whole(const std::string& path, const std::function<void(const Put&)>&
       });
       file.sync();
     }
-    std::error_code error;
-    std::filesystem::rename(beside, path, error);
-    if (error) {
-      throw UserError(path + ": cannot be written: " + error.message() + cure(error.value()));
-    }
+    rename_file(beside, path);
   } catch (...) {
     ::unlink(beside.c_str());
     throw;
   }
 }
 
+struct PartialFile::State {
+  File file;
+};
+
+PartialFile::PartialFile(std::string path, const std::function<void()>& waits)
+    : path_(std::move(path)) {
+  for (bool told = false;;) {
+    auto state = std::make_unique<State>(File(path_, O_WRONLY | O_CREAT | O_APPEND, "written"));
+    const int fd = state->file.descriptor();
+    // File systems without locks (some of networks) go on without one.
+    if (::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      if (!std::exchange(told, true)) waits();
+      while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) {
+      }
+    }
+    struct stat held {};
+    struct stat named {};
+    const bool here = ::fstat(fd, &held) == 0 && ::stat(path_.c_str(), &named) == 0 &&
+                      held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+    if (!here) continue;  // who had it has finished or removed it
+    state_ = std::move(state);
+    return;
+  }
+}
+PartialFile::~PartialFile() = default;
+
+// Asked each time: a disk that fills takes a part of what is appended.
+std::uint64_t PartialFile::size() const { return state_->file.size(); }
+
+void PartialFile::append(const void* bytes, std::size_t size) {
+  state_->file.write(static_cast<const char*>(bytes), size);
+}
+
+void PartialFile::clear() { state_->file.clear(); }
+
+void PartialFile::remove() { ::unlink(path_.c_str()); }
+
+void PartialFile::become(const std::string& path) {
+  state_->file.sync();
+  rename_file(path_, path);
+}
+
 void sync_path(const std::string& path) { File(path, O_RDONLY, "synced to disk").sync(); }
 
 FileSum sum_of(const std::string& path) {
-  const File file(path, O_RDONLY, "read");
   FileSum sum;
-  std::vector<char> block(1 << 20);
-  while (const std::size_t got = file.read(block.data(), block.size())) {
-    sum.size += got;
-    sum.crc = crc32c(block.data(), got, sum.crc);
-  }
+  read_blocks(path, [&](const char* bytes, std::size_t size) {
+    sum.size += size;
+    sum.crc = crc32c(bytes, size, sum.crc);
+  });
   return sum;
 }
 

@@ -16,6 +16,7 @@
 #include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
 #include "framework/base/version.hpp"
+#include "framework/io/pretrained.hpp"
 #include "framework/io/safetensors.hpp"
 
 namespace strata::engine {
@@ -260,11 +261,12 @@ std::string served_by(const fs::path& checkpoint) {
 
 }  // namespace
 
-std::string weights_of(const std::string& path) {
+std::string weights_of(const std::string& path, const std::string& sha256) {
+  if (io::is_pretrained_name(path)) return io::fetch_pretrained(path, sha256);
   if (fs::is_regular_file(path)) return path;
   if (!fs::is_directory(path)) throw CheckpointError(path + ": no such file or folder");
   if (fs::is_regular_file(fs::path(path) / kModel)) return served_by(path);
-  if (const fs::path hub = fs::path(path) / "pytorch_model.bin"; fs::is_regular_file(hub)) return hub;
+  if (const auto hub = io::weights_in(path)) return *hub;
   if (const auto best = best_checkpoint(path)) return served_by(*best);
   if (const auto newest = newest_checkpoint(path)) return served_by(*newest);
   throw CheckpointError(path + ": has no checkpoint (step_N folder); train first, or give weights");

@@ -67,7 +67,8 @@ STRATA_API void remove_checkpoint(const std::string& folder);
 
 /// The weight file that `path` means: itself, or, of a checkpoint folder, the one that validation
 /// measured (model.safetensors, or averaged weights); of a work dir that of its best checkpoint or
-/// else of its newest. Throws CheckpointError.
-STRATA_API std::string weights_of(const std::string& path);
+/// else of its newest. The name of pretrained weights ("timm:…") is fetched, and what is fetched
+/// must have the sum `sha256` when one is given. Throws CheckpointError.
+STRATA_API std::string weights_of(const std::string& path, const std::string& sha256 = "");
 
 }  // namespace strata::engine

@@ -9,7 +9,9 @@
 #include "framework/config/globs.hpp"
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/experiment.hpp"
+#include "framework/io/download.hpp"
 #include "framework/io/key_map.hpp"
+#include "framework/io/sharded.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "framework/io/weights.hpp"
 
@@ -87,7 +89,14 @@ std::string cures(const std::string& set, const InitOptions& options, const io::
 }
 
 void load_set(const std::string& set, const InitOptions& options, torch::nn::Module& model) {
-  const std::string path = weights_of(options.from.resolved);
+  const std::string path = weights_of(options.from.resolved, options.sha256);
+  if (!options.sha256.empty()) {
+    if (io::is_index(path)) {
+      throw CheckpointError(path + ": " + path_of(set, "sha256") +
+                            ": is of one file, this is an index of several; leave it out");
+    }
+    io::check_sha256(path, options.sha256, path_of(set, "sha256") + " says");
+  }
   const io::TensorFile file = io::read_tensors(path, options.select);
   const auto names = state_names(model);
   const io::KeyMatch match =
@@ -124,20 +133,26 @@ void check_init(const Experiment& experiment, const torch::nn::Module& model) {
   if (experiment.init.sets.empty()) return;
   const auto names = state_names(model);
   std::vector<Problem> problems;
-  const auto check = [&](std::string path, const std::string& pattern, const char* what) {
-    for (const std::string& name : names) {
-      if (config::glob_match(pattern, name)) return;
-    }
+  const auto report = [&](std::string path, std::string what) {
     const config::Value* at = experiment.document.root.at(path);
     if (at == nullptr) {  // a lone string stands for a list of one
       path = path.substr(0, path.rfind('.'));
       at = experiment.document.root.at(path);
     }
-    problems.push_back({at == nullptr ? Origin{} : at->origin, path,
-                        fmt::format("{}, got \"{}\"{}", what, pattern,
-                                    config::glob_hint(pattern, names))});
+    problems.push_back({at == nullptr ? Origin{} : at->origin, path, std::move(what)});
+  };
+  const auto check = [&](const std::string& path, const std::string& pattern, const char* what) {
+    for (const std::string& name : names) {
+      if (config::glob_match(pattern, name)) return;
+    }
+    report(path, fmt::format("{}, got \"{}\"{}", what, pattern, config::glob_hint(pattern, names)));
   };
   for (const auto& [set, options] : experiment.init.sets) {
+    if (!options.sha256.empty() && !io::is_sha256(options.sha256)) {
+      report(path_of(set, "sha256"),
+             fmt::format("is no SHA-256 of 8 to 64 lower-case hexadecimal digits, got \"{}\"",
+                         options.sha256));
+    }
     if (!options.part.empty()) check(path_of(set, "part"), options.part, "is no part of the model");
     for (std::size_t i = 0; i < options.reinit.size(); ++i) {
       check(path_of(set, "reinit." + std::to_string(i)), options.reinit[i],
@@ -145,6 +160,12 @@ void check_init(const Experiment& experiment, const torch::nn::Module& model) {
     }
   }
   config::throw_if_any(std::move(problems));
+}
+
+void fetch_init(const Experiment& experiment) {
+  for (const auto& [set, options] : experiment.init.sets) {
+    if (options.from.is_name()) io::fetch_pretrained(options.from.text, options.sha256);
+  }
 }
 
 void initialise(const Experiment& experiment, torch::nn::Module& model) {

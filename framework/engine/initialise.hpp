@@ -3,19 +3,27 @@
 
 #include <torch/nn/module.h>
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "backbones/key_maps.hpp"
 #include "framework/config/schema.hpp"
+#include "framework/io/pretrained.hpp"
 
 namespace strata {
 
 struct Experiment;
 
+/// A file or folder of weights, or the name of pretrained ones, which `resolved` leaves as it is.
+struct WeightsSource : config::Path {
+  bool is_name() const { return io::is_pretrained_name(text); }
+};
+
 struct InitOptions {
-  config::Path from;
+  WeightsSource from;
+  std::string sha256;
   std::string part;
   std::string select;
   std::optional<std::string> prefix;
@@ -30,8 +38,11 @@ struct InitOptions {
     maps.insert(maps.begin(), {"auto", "native"});
     return std::tuple{
         field("from", &InitOptions::from,
-              "file of weights (safetensors, or of torch.save), or a checkpoint folder")
+              "file of weights (safetensors, or of torch.save), checkpoint folder, or name of "
+              "pretrained weights (\"timm:resnet50.a1_in1k\", \"hf:ORG/MODEL\", \"https://…\")")
             .required(),
+        field("sha256", &InitOptions::sha256,
+              "the SHA-256 that the file must have, or its first 8 digits or more"),
         field("part", &InitOptions::part,
               "the module that they are of (\"backbone\"); left out: the whole model"),
         field(
@@ -65,8 +76,12 @@ struct InitSets {
 
 namespace engine {
 
-/// Checks that parts exist and that the patterns of `reinit` match. Throws ConfigError, located.
+/// Checks that parts exist, that the patterns of `reinit` match, and that sums are sums. Throws
+/// ConfigError, located.
 STRATA_API void check_init(const Experiment& experiment, const torch::nn::Module& model);
+
+/// Fetches what `[init]` names and this machine does not have. Throws CheckpointError.
+STRATA_API void fetch_init(const Experiment& experiment);
 
 /// Loads `[init]` into a model that was just built, and logs what was loaded from where. Strict:
 /// see io::load_state. Throws CheckpointError with what to write where it can tell.
@@ -76,6 +91,22 @@ STRATA_API void initialise(const Experiment& experiment, torch::nn::Module& mode
 }  // namespace strata
 
 namespace strata::config {
+
+template <>
+struct Codec<WeightsSource> {
+  static TypeInfo type() { return Codec<Path>::type(); }
+  static void parse(const Value& value, WeightsSource& out, Binder& binder, const Constraints& c) {
+    if (!binder.read(value, out, c)) return;
+    if (out.is_name()) out.resolved = out.text;
+    if (std::filesystem::exists(out.resolved)) return;
+    if (const auto problem = io::check_pretrained_name(out.text)) {
+      binder.reject(value, problem->what, problem->cure);
+    }
+  }
+  static Value dump(const WeightsSource& source, bool) {
+    return source.is_name() ? Value{Value::Data(source.text)} : dump_path(source);
+  }
+};
 
 template <>
 struct Codec<InitSets> {

@@ -215,6 +215,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   RunParts parts;
 
   // Files first: a missing one is found before any memory is taken.
+  if (resume.empty()) fetch_init(experiment);
   const auto cache = std::make_shared<MemoryBudget>(experiment.data.cache.bytes);
   const SplitSource source = open_split(experiment, split, cache);
   settings.samples_in_epoch = source.dataset->size();

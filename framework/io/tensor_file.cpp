@@ -1,29 +1,21 @@
 #include "framework/io/tensor_file.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <array>
 #include <filesystem>
 #include <string_view>
 
 #include "framework/base/error.hpp"
 #include "framework/io/mapped_file.hpp"
 #include "framework/io/safetensors.hpp"
+#include "framework/io/sharded.hpp"
 #include "framework/io/torch_file.hpp"
 
 namespace strata::io {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string file_of_folder(const std::string& folder) {
-  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    if (fs::is_regular_file(fs::path(folder) / name)) return fs::path(folder) / name;
-  }
-  throw CheckpointError(folder +
-                        ": is a folder with neither model.safetensors nor "
-                        "pytorch_model.bin");
-}
 
 /// What a file that is none of ours may be.
 std::string guess(std::string_view bytes) {
@@ -42,10 +34,31 @@ std::string guess(std::string_view bytes) {
          first;
 }
 
+void refuse_select(const std::string& path, const std::string& select, const char* what) {
+  if (select.empty()) return;
+  throw CheckpointError(fmt::format(
+      "{}: select: {} has no dict \"{}\", only tensors; leave select out", path, what, select));
+}
+
 }  // namespace
 
+std::optional<std::string> weights_in(const std::string& folder) {
+  for (const char* name : kHubFiles) {
+    if (const fs::path file = fs::path(folder) / name; fs::is_regular_file(file)) return file;
+  }
+  return std::nullopt;
+}
+
 TensorFile read_tensors(const std::string& path, const std::string& select) {
-  if (fs::is_directory(path)) return read_tensors(file_of_folder(path), select);
+  if (fs::is_directory(path)) {
+    if (const auto file = weights_in(path)) return read_tensors(*file, select);
+    throw CheckpointError(
+        fmt::format("{}: is a folder with none of {}", path, fmt::join(kHubFiles, ", ")));
+  }
+  if (is_index(path)) {
+    refuse_select(path, select, "an index of files");
+    return read_sharded(path);
+  }
   const MappedFile file = map_file(path);
   if (file.size == 0) throw CheckpointError(path + ": is empty; copy or download it again");
   const std::string_view bytes{file.data.get(), file.size};
@@ -57,10 +70,7 @@ TensorFile read_tensors(const std::string& path, const std::string& select) {
     return read_torch_legacy(file, path, select);
   }
   if (bytes.size() < 9 || bytes[8] != '{') throw CheckpointError(path + ": " + guess(bytes));
-  if (!select.empty()) {
-    throw CheckpointError(path + ": select: a safetensors file has no dict \"" + select +
-                          "\", only tensors; leave select out");
-  }
+  refuse_select(path, select, "a safetensors file");
   return read_safetensors(file, path);
 }
 

@@ -167,9 +167,11 @@ TEST(Layers, BaseConfigAndRegistryKnowNoTorchAndNoOpenCv) {
 TEST(Layers, ExpensiveHeadersStayWhereTheyBelong) {
   std::set<std::string> toml;
   std::set<std::string> boost_dll;
+  std::set<std::string> network;
   for (const auto& include : includes()) {
     if (include.target.starts_with("toml++")) toml.insert(include.file);
     if (include.target.starts_with("boost/dll")) boost_dll.insert(include.file);
+    if (include.target.starts_with("curl/")) network.insert(include.file);
     EXPECT_FALSE(include.target.starts_with("boost/") && !include.file.starts_with("registry/"))
         << at(include);
     EXPECT_NE(include.target, "torch/torch.h") << at(include) << "; include what is used";
@@ -179,6 +181,7 @@ TEST(Layers, ExpensiveHeadersStayWhereTheyBelong) {
   }
   EXPECT_LE(toml.size(), 1U) << testing::PrintToString(toml);
   EXPECT_LE(boost_dll.size(), 1U) << testing::PrintToString(boost_dll);
+  EXPECT_LE(network.size(), 1U) << testing::PrintToString(network);
 }
 
 // The CMake lists are the list of components: a file left out would vanish without a word.

@@ -13,6 +13,8 @@
 #include <sstream>
 #include <string>
 
+#include "tests/support/http_server.hpp"
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -302,6 +304,54 @@ TEST_F(EndToEnd, SwapsTheBackboneWithOneOverride) {
                                         std::string(backbone) + "'"));
     EXPECT_EQ(trained.status, 0) << backbone << "\n" << trained.output;
   }
+}
+
+TEST_F(EndToEnd, WeightsByNameComeFromTheHubOnce) {
+  ASSERT_EQ(tool("train", small("hub")).status, 0);
+  const std::string weights = read(dir("hub") + "/best/model.safetensors");
+  ASSERT_FALSE(weights.empty());
+  strata::tests::HttpServer server([&](const strata::tests::HttpRequest& request) {
+    const bool there = request.path == "/org/model/resolve/main/model.safetensors";
+    return there ? strata::tests::file_reply(request, weights)
+                 : strata::tests::HttpReply{404, {{"X-Error-Code", "EntryNotFound"}}};
+  });
+  const auto with_hub = [&](const std::string& name, const std::string& arguments,
+                            const std::string& endpoint) {
+    return run("SCENES=" + scenes() + " no_proxy=127.0.0.1 HF_ENDPOINT=" + endpoint +
+               " HF_HUB_OFFLINE= HF_HUB_CACHE=" + dir("none") + " STRATA_CACHE=" + dir("cache") +
+               " " + kTools + name + " " + arguments);
+  };
+  const std::string by_name = small("tuned", "--set init.from=hf:org/model");
+  const Result valid = with_hub("validate", by_name, server.url());
+  EXPECT_EQ(valid.status, 0) << valid.output;
+  EXPECT_NE(valid.output.find("  hf:org/model: to be fetched from " + server.url() +
+                              "/org/model/resolve/main/model.safetensors\n"),
+            std::string::npos)
+      << valid.output;
+  EXPECT_TRUE(server.seen().empty());
+
+  const Result offline = with_hub("train", by_name, "http://127.0.0.1:1");
+  EXPECT_EQ(offline.status, 2) << offline.output;
+  EXPECT_NE(offline.output.find("without a network fetch http://127.0.0.1:1/org/model/resolve/main/"
+                                "model.safetensors elsewhere and put it at " +
+                                dir("cache") + "/weights/hub/org/model/main/model.safetensors"),
+            std::string::npos)
+      << offline.output;
+
+  const Result tuned = with_hub("train", by_name, server.url());
+  EXPECT_EQ(tuned.status, 0) << tuned.output;
+  const auto requests = server.seen().size();
+  EXPECT_EQ(requests, 2u);
+  const Result converted =
+      with_hub("convert", "hf:org/model " + dir("back.pth"), "http://127.0.0.1:1");
+  EXPECT_EQ(converted.status, 0) << converted.output;
+  const Result tested = with_hub("test", small("tuned") + " hf:org/model", "http://127.0.0.1:1");
+  EXPECT_EQ(tested.status, 0) << tested.output;
+  EXPECT_EQ(server.seen().size(), requests);
+  // A run goes on from its own weights: the hub's are not looked for.
+  fs::remove_all(dir("cache"));
+  const Result resumed = with_hub("train", by_name + " --resume", "http://127.0.0.1:1");
+  EXPECT_EQ(resumed.status, 0) << resumed.output;
 }
 
 TEST_F(EndToEnd, AMistakeIsFoundBeforeAnythingIsWritten) {

@@ -6,7 +6,10 @@
 
 #include <csignal>
 #include <filesystem>
+#include <future>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "framework/base/crc32c.hpp"
 #include "framework/base/error.hpp"
@@ -81,6 +84,45 @@ TEST_F(Files, ADiskThatFillsKeepsTheOldFile) {
   EXPECT_EQ(what, path + ".partial: cannot be written: File too large");
   EXPECT_EQ(read_text(path), "old");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(Files, APartialFileGrowsOverSeveralRuns) {
+  const std::string path = folder_ / "a.bin", partial = path + ".partial";
+  const auto alone = [] { FAIL() << "nobody else has it"; };
+  PartialFile(partial, alone).append("ab", 2);
+  EXPECT_FALSE(fs::exists(path));
+  {
+    PartialFile file(partial, alone);
+    EXPECT_EQ(file.size(), 2u);
+    file.append("cd", 2);
+    file.become(path);
+  }
+  EXPECT_EQ(read_text(path), "abcd");
+  EXPECT_FALSE(fs::exists(partial));
+  PartialFile again(partial, alone);
+  again.append("x", 1);
+  again.clear();
+  EXPECT_EQ(again.size(), 0u);
+  again.remove();
+  EXPECT_FALSE(fs::exists(partial));
+  EXPECT_THROW(PartialFile(folder_ / "none" / "a", alone), UserError);
+}
+
+TEST_F(Files, ASecondWriterOfAPartialFileWaits) {
+  const std::string path = folder_ / "a.bin", partial = path + ".partial";
+  auto first = std::make_unique<PartialFile>(partial, [] {});
+  first->append("ab", 2);
+  std::promise<void> waits;
+  std::thread second([&] {
+    PartialFile file(partial, [&] { waits.set_value(); });
+    EXPECT_EQ(file.size(), 0u);  // the first one's has its place by now
+    EXPECT_EQ(read_text(path), "ab");
+    file.remove();
+  });
+  waits.get_future().wait();
+  first->become(path);
+  first.reset();
+  second.join();
 }
 
 TEST_F(Files, ErrorsNamePathAndReason) {

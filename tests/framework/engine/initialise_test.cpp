@@ -4,12 +4,17 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "framework/base/error.hpp"
+#include "framework/engine/checkpoint.hpp"
 #include "framework/engine/experiment.hpp"
+#include "framework/io/download.hpp"
 #include "framework/io/key_map.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "framework/io/weights.hpp"
 #include "registry/builtin.hpp"
+#include "tests/support/http_server.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace strata::engine {
@@ -197,6 +202,69 @@ TEST_F(Initialise, SeveralParts) {
       loaded(experiment("[init.body]\nfrom = \"w.pth\"\npart = \"backbone\"\n"
                         "[init.head]\nfrom = \"head.safetensors\"\npart = \"decode_head\"\n"));
   expect_same(now, state, "");
+}
+
+TEST_F(Initialise, PretrainedWeightsByName) {
+  const char* efficientnet = "{type = \"EfficientNet\", variant = \"b0\"}";
+  const TensorMap state = weights(efficientnet);
+  TensorMap file = io::rename(part(state, "backbone"),
+                              io::inverse(backbones::key_rules("timm.efficientnet_b0")));
+  file.emplace_back("classifier.weight", at::zeros({2, 2}));
+  io::write_tensors(dir_ / "model.safetensors", file);
+  const tests::HttpServer server([&](const tests::HttpRequest& request) {
+    if (request.path != "/timm/efficientnet_b0.ra_in1k/resolve/main/model.safetensors") {
+      return tests::HttpReply{404};
+    }
+    return tests::file_reply(request, tests::file_content(dir_ / "model.safetensors"));
+  });
+  ::setenv("no_proxy", "127.0.0.1", 1);
+  ::setenv("HF_ENDPOINT", server.url().c_str(), 1);
+  ::setenv("HF_HUB_CACHE", dir_.path().c_str(), 1);
+  ::setenv("STRATA_CACHE", dir_.path().c_str(), 1);
+  ::unsetenv("HF_HUB_OFFLINE");
+
+  const std::string from = "timm:efficientnet_b0.ra_in1k";
+  const std::string keys = "[init]\nfrom = \"" + from + "\"\npart = \"backbone\"\n";
+  const Experiment plain = experiment(keys, efficientnet);
+  const config::Value* dumped = plain.document.root.at("init.from");
+  ASSERT_NE(dumped, nullptr);
+  EXPECT_EQ(*dumped->as_string(), from);
+  EXPECT_EQ(
+      *config::Codec<WeightsSource>::dump(plain.init.sets.at(0).second.from, true).as_string(),
+      from);
+  EXPECT_TRUE(server.seen().empty());  // reading a config fetches nothing
+  fetch_init(plain);
+  const auto requests = server.seen().size();
+  EXPECT_EQ(requests, 2u);
+  expect_same(loaded(plain), state, "backbone.");
+  EXPECT_EQ(weights_of(from),
+            dir_ / "weights/hub/timm/efficientnet_b0.ra_in1k/main/model.safetensors");
+  const std::string sum = io::sha256_of(dir_ / "model.safetensors");
+  expect_same(loaded(experiment(keys + "sha256 = \"" + sum + "\"\n", efficientnet)), state,
+              "backbone.");
+  EXPECT_EQ(message(experiment(keys + "sha256 = \"0123456789\"\n", efficientnet)),
+            "weights/hub/timm/efficientnet_b0.ra_in1k/main/model.safetensors: has the SHA-256 " +
+                sum +
+                ", expected 0123456789 (as init.sha256 says); take the right file, or correct "
+                "the sum");
+  EXPECT_EQ(server.seen().size(), requests);
+  for (const char* name : {"HF_ENDPOINT", "HF_HUB_CACHE", "STRATA_CACHE"}) ::unsetenv(name);
+}
+
+TEST_F(Initialise, WeightsInSeveralFiles) {
+  const TensorMap state = weights();
+  io::write_tensors(dir_ / "in/one.safetensors", part(state, "backbone", "backbone."));
+  io::write_tensors(dir_ / "in/two.safetensors", part(state, "decode_head", "decode_head."));
+  std::string map;
+  for (const auto& [name, tensor] : state) {
+    map += (map.empty() ? "" : ", ") + ('"' + name + "\": \"") +
+           (name.starts_with("backbone.") ? "one" : "two") + ".safetensors\"";
+  }
+  tests::write_file(dir_ / "in/model.safetensors.index.json", "{\"weight_map\": {" + map + "}}");
+  expect_same(loaded(experiment("[init]\nfrom = \"in\"\n")), state, "");
+  EXPECT_EQ(message(experiment("[init]\nfrom = \"in\"\nsha256 = \"0123456789\"\n")),
+            "in/model.safetensors.index.json: init.sha256: is of one file, this is an index of "
+            "several; leave it out");
 }
 
 TEST_F(Initialise, MistakesAreLocated) {
