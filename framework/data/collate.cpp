@@ -3,17 +3,21 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "framework/base/error.hpp"
+#include "framework/data/rows.hpp"
 
 namespace strata::data {
 
 namespace {
 
-// Copies a picture's rows into its place of a channels-last batch; what it leaves becomes 0.
-void write_image(const at::Tensor& image, const at::Tensor& batch, std::int64_t place) {
-  const std::int64_t element = image.element_size();
+// Copies a picture's rows into its place of a channels-last batch, normalised if that was put off;
+// what it leaves becomes 0.
+void write_image(const at::Tensor& image, const Normalizing* normalizing, const at::Tensor& batch,
+                 std::int64_t place) {
+  const std::int64_t element = batch.element_size();
   const std::int64_t channels = batch.size(1), height = batch.size(2), width = batch.size(3);
   const auto row = static_cast<std::size_t>(width * channels * element);
   const auto used = static_cast<std::size_t>(image.size(1) * channels * element);
@@ -22,7 +26,11 @@ void write_image(const at::Tensor& image, const at::Tensor& batch, std::int64_t 
               static_cast<std::size_t>(place * height) * row;
   for (std::int64_t y = 0; y < height; ++y, out += row) {
     const bool inside = y < image.size(0);
-    if (inside) std::memcpy(out, in + y * image.stride(0) * element, used);
+    if (inside && normalizing != nullptr) {
+      normalize_row(image, y, *normalizing, reinterpret_cast<float*>(out));
+    } else if (inside) {
+      std::memcpy(out, in + y * image.stride(0) * element, used);
+    }
     std::memset(inside ? out + used : out, 0, inside ? row - used : row);
   }
 }
@@ -35,9 +43,13 @@ void write_label(const at::Tensor& map, const at::Tensor& batch, std::int64_t pl
   for (std::int64_t y = 0; y < height; ++y, out += width) {
     const std::int64_t used = y < map.size(0) ? map.size(1) : 0;
     const auto* row = in + y * map.stride(0);
-    for (std::int64_t x = 0; x < used; ++x) out[x] = row[x];
+    widen_row(row, out, used);
     std::fill(out + used, out + width, ignore_index);
   }
+}
+
+at::ScalarType type_of(const Sample& sample, std::size_t date) {
+  return sample.put_off.normalizing ? at::kFloat : sample.images[date].scalar_type();
 }
 
 }  // namespace
@@ -50,34 +62,50 @@ bool Collation::fits(const Sample& sample) const {
   }
   for (std::size_t i = 0; i < sample.images.size(); ++i) {
     if (sample.images[i].size(2) != batch_.images[i].size(1) ||
-        sample.images[i].scalar_type() != batch_.images[i].scalar_type()) {
+        type_of(sample, i) != batch_.images[i].scalar_type()) {
       return false;
     }
   }
   return true;
 }
 
+at::Tensor Collation::empty_images(std::int64_t channels, std::int64_t height, std::int64_t width,
+                                   at::ScalarType type) const {
+  return at::empty({static_cast<std::int64_t>(samples_), channels, height, width},
+                   at::TensorOptions(type).pinned_memory(pinned_), at::MemoryFormat::ChannelsLast);
+}
+
+at::Tensor Collation::empty_labels(std::int64_t height, std::int64_t width) const {
+  return at::empty({static_cast<std::int64_t>(samples_), label_side(height), label_side(width)},
+                   at::TensorOptions(at::kLong).pinned_memory(pinned_));
+}
+
+std::int64_t Collation::label_side(std::int64_t side) const {
+  return std::max<std::int64_t>(1, std::llround(static_cast<double>(side) * label_scale_));
+}
+
 void Collation::allocate(const Sample& like, std::int64_t height, std::int64_t width) {
-  const auto count = static_cast<std::int64_t>(samples_);
   batch_.images.clear();
   batch_.preprocessed = like.preprocessed;
-  for (const at::Tensor& image : like.images) {
-    batch_.images.push_back(at::empty({count, image.size(2), height, width},
-                                      at::TensorOptions(image.scalar_type()),
-                                      at::MemoryFormat::ChannelsLast));
+  label_scale_ = like.label_scale;
+  for (std::size_t i = 0; i < like.images.size(); ++i) {
+    batch_.images.push_back(
+        empty_images(like.images[i].size(2), height, width, type_of(like, i)));
   }
   for (const auto& [name, target] : like.targets) {
-    batch_.targets[name] = {at::empty({count, height, width}, at::kLong), *target.spec};
+    batch_.targets[name] = {empty_labels(height, width), *target.spec};
   }
 }
 
 void Collation::write(std::size_t place, const Sample& sample) {
   const auto n = static_cast<std::int64_t>(place);
   for (std::size_t i = 0; i < sample.images.size(); ++i) {
-    write_image(sample.images[i], batch_.images[i], n);
+    write_image(sample.images[i], sample.put_off.normalizing.get(), batch_.images[i], n);
   }
   for (const auto& [name, target] : sample.targets) {
-    write_label(target.map, batch_.targets.at(name).data, n, target.spec->ignore_index);
+    const at::Tensor map =
+        resize_label(target.map, label_side(target.map.size(0)), label_side(target.map.size(1)));
+    write_label(map, batch_.targets.at(name).data, n, target.spec->ignore_index);
   }
 }
 
@@ -100,30 +128,25 @@ void Collation::enlarge(std::int64_t height, std::int64_t width) {
   batch_ = Batch{};
   batch_.preprocessed = old.preprocessed;
   for (const at::Tensor& image : old.images) {
-    batch_.images.push_back(at::empty({image.size(0), image.size(1), height, width},
-                                      image.options(), at::MemoryFormat::ChannelsLast));
+    batch_.images.push_back(empty_images(image.size(1), height, width, image.scalar_type()));
   }
   for (const auto& [name, target] : old.targets) {
-    batch_.targets[name] = {at::empty({target.data.size(0), height, width}, at::kLong),
-                            target.spec};
+    batch_.targets[name] = {empty_labels(height, width), target.spec};
   }
   for (std::size_t n = 0; n < samples_; ++n) {
     if (kept_[n]) continue;
     const auto place = static_cast<std::int64_t>(n);
     for (std::size_t i = 0; i < old.images.size(); ++i) {
       // The picture n as [H, W, C].
-      write_image(old.images[i].select(0, place).permute({1, 2, 0}), batch_.images[i], place);
+      write_image(old.images[i].select(0, place).permute({1, 2, 0}), nullptr, batch_.images[i],
+                  place);
     }
     for (const auto& [name, target] : old.targets) {
-      const auto* in = target.data.const_data_ptr<std::int64_t>() +
-                       place * target.data.size(1) * target.data.size(2);
-      auto* out =
-          batch_.targets.at(name).data.mutable_data_ptr<std::int64_t>() + place * height * width;
-      for (std::int64_t y = 0; y < height; ++y, out += width) {
-        const std::int64_t used = y < target.data.size(1) ? target.data.size(2) : 0;
-        std::copy_n(in + y * target.data.size(2), used, out);
-        std::fill(out + used, out + width, target.spec.ignore_index);
-      }
+      const at::Tensor now = batch_.targets.at(name).data.select(0, place);
+      now.fill_(target.spec.ignore_index);
+      now.narrow(0, 0, target.data.size(1))
+          .narrow(1, 0, target.data.size(2))
+          .copy_(target.data.select(0, place));
     }
   }
 }
@@ -142,13 +165,14 @@ Batch Collation::finish() {
     }
     for (std::size_t i = 0; i < kept_[n]->images.size(); ++i) {
       const at::Tensor &image = kept_[n]->images[i], &other = batch_.images[i];
-      if (image.size(2) == other.size(1) && image.scalar_type() == other.scalar_type()) continue;
-      auto what = [](std::int64_t channels, at::ScalarType type) {
-        return std::to_string(channels) + (type == at::kByte ? " 8-bit" : " float") + " channels";
+      const at::ScalarType type = type_of(*kept_[n], i);
+      if (image.size(2) == other.size(1) && type == other.scalar_type()) continue;
+      auto what = [](std::int64_t channels, at::ScalarType depth) {
+        return std::to_string(channels) + (depth == at::kByte ? " 8-bit" : " float") + " channels";
       };
       const std::size_t another = n == 0 ? samples_ - 1 : 0;
       throw DataError(meta_[n].paths[i] + ": image has " +
-                      what(image.size(2), image.scalar_type()) + ", but others of its batch (" +
+                      what(image.size(2), type) + ", but others of its batch (" +
                       meta_[another].paths[i] + ") have " +
                       what(other.size(1), other.scalar_type()) +
                       "; convert them to one kind or set color_type = \"color\"");

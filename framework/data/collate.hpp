@@ -16,8 +16,9 @@ namespace strata::data {
 /// size waits for finish().
 class Collation {
  public:
-  explicit Collation(std::size_t samples)
-      : samples_(samples), kept_(samples), errors_(samples), meta_(samples) {}
+  /// `pinned`: in page-locked memory, which needs CUDA.
+  explicit Collation(std::size_t samples, bool pinned = false)
+      : samples_(samples), pinned_(pinned), kept_(samples), errors_(samples), meta_(samples) {}
 
   void put(std::size_t place, Sample sample);
   void fail(std::size_t place, std::exception_ptr error) { errors_[place] = std::move(error); }
@@ -27,13 +28,20 @@ class Collation {
 
  private:
   void allocate(const Sample& like, std::int64_t height, std::int64_t width);
+  at::Tensor empty_images(std::int64_t channels, std::int64_t height, std::int64_t width,
+                          at::ScalarType type) const;
+  /// Of pictures of this size.
+  at::Tensor empty_labels(std::int64_t height, std::int64_t width) const;
+  std::int64_t label_side(std::int64_t side) const;
   void write(std::size_t place, const Sample& sample);
   bool fits(const Sample& sample) const;
   void enlarge(std::int64_t height, std::int64_t width);
 
   const std::size_t samples_;
+  const bool pinned_;
   std::mutex mutex_;  // guards batch_'s layout and kept_
   Batch batch_;
+  double label_scale_ = 1;
   std::vector<std::optional<Sample>> kept_;
   std::vector<std::exception_ptr> errors_;
   std::vector<SampleMeta> meta_;

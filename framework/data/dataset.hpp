@@ -31,6 +31,8 @@ class STRATA_API Dataset {
   /// Decodes sample `index`. Thread-safe. Throws DataError naming the file and the cure: unreadable
   /// or truncated file, sizes of pair or label that differ, label values out of range.
   virtual Sample read(std::int64_t index) const = 0;
+  /// The same, but pictures may be left in their files (Sample::put_off) for who needs a part.
+  virtual Sample open(std::int64_t index) const { return read(index); }
   /// Name of a sample without reading it.
   virtual std::string name(std::int64_t index) const = 0;
   /// The targets of a sample alone, where that is cheaper than read().

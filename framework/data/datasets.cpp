@@ -8,6 +8,7 @@
 #include "framework/data/dataset.hpp"
 #include "framework/data/labels.hpp"
 #include "framework/data/listing.hpp"
+#include "framework/data/transform.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -31,8 +32,8 @@ struct TargetOptions : LabelOptions {
   }
 };
 
-std::string size_text(const at::Tensor& map) {
-  return std::to_string(map.size(0)) + " x " + std::to_string(map.size(1));
+std::string size_text(std::int64_t height, std::int64_t width) {
+  return std::to_string(height) + " x " + std::to_string(width);
 }
 
 /// Listing, reading and checking that both data sets share.
@@ -42,18 +43,25 @@ class FolderDataset : public Dataset {
   std::string name(std::int64_t index) const override { return at(index).name; }
 
   Sample read(std::int64_t index) const override {
+    Sample sample = open(index);
+    settle(sample);
+    return sample;
+  }
+
+  Sample open(std::int64_t index) const override {
     const ListedSample& listed = at(index);
     Sample sample;
     sample.meta.name = listed.name;
     for (std::size_t i = 0; i < dates_; ++i) {
-      sample.images.push_back(io::read_image(listed.files[i], channels_));
+      const io::LazyImage& image =
+          sample.put_off.files.emplace_back(listed.files[i], channels_);
       sample.meta.paths.push_back(listed.files[i]);
-      check_size(sample, listed.files[i], sample.images.back(), "image");
+      check_size(sample, listed.files[i], image.height(), image.width(), "image");
     }
     sample.targets = read_targets(index);
     for (std::size_t i = 0; i < readers_.size(); ++i) {
-      check_size(sample, listed.files[dates_ + i], sample.targets.at(readers_[i].first->name).map,
-                 "label");
+      const at::Tensor& map = sample.targets.at(readers_[i].first->name).map;
+      check_size(sample, listed.files[dates_ + i], map.size(0), map.size(1), "label");
     }
     sample.meta.height = sample.meta.original_height = sample.height();
     sample.meta.width = sample.meta.original_width = sample.width();
@@ -117,13 +125,12 @@ class FolderDataset : public Dataset {
     return samples_.at(static_cast<std::size_t>(index));
   }
 
-  static void check_size(const Sample& sample, const std::string& file, const at::Tensor& map,
-                         const char* what) {
-    const at::Tensor& first = sample.images.front();
-    if (map.size(0) == first.size(0) && map.size(1) == first.size(1)) return;
-    throw DataError(file + ": " + what + " is " + size_text(map) +
+  static void check_size(const Sample& sample, const std::string& file, std::int64_t height,
+                         std::int64_t width, const char* what) {
+    if (height == sample.height() && width == sample.width()) return;
+    throw DataError(file + ": " + what + " is " + size_text(height, width) +
                     " pixels (height x width), but " + sample.meta.paths.front() + " is " +
-                    size_text(first) + "; resample one to the other");
+                    size_text(sample.height(), sample.width()) + "; resample one to the other");
   }
 
   std::size_t dates_ = 1;

@@ -18,9 +18,21 @@ std::string Dataset::target_state(std::int64_t) const { return ""; }
 void Transform::mix(Sample& sample, Philox& random, const Another&) const { apply(sample, random); }
 
 void settle(Sample& sample) {
-  if (!sample.resizing) return;
-  const Sample::Resizing to = std::move(*sample.resizing);
-  sample.resizing.reset();
+  settle_geometry(sample);
+  if (!sample.put_off.normalizing) return;
+  for (at::Tensor& image : sample.images) {
+    image = data::normalize(image, *sample.put_off.normalizing);
+  }
+  sample.put_off.normalizing.reset();
+}
+
+void settle_geometry(Sample& sample) {
+  auto& [files, resizing, normalizing] = sample.put_off;
+  for (const io::LazyImage& file : files) sample.images.push_back(file.whole());
+  files.clear();
+  if (!resizing) return;
+  const Sample::Resizing to = std::move(*resizing);
+  resizing.reset();
   for (at::Tensor& image : sample.images) {
     image = data::resize_image(image, to.height, to.width, to.interpolation);
   }
@@ -33,7 +45,8 @@ namespace {
 
 void apply_next(const Transform& transform, Sample& sample, Philox& random,
                 const Transform::Another& another) {
-  if (!transform.takes_unresized()) settle(sample);
+  // Values that are to be normalised wait for the batch's memory only, not for a transform.
+  if (!transform.takes_unsettled() || sample.put_off.normalizing) settle(sample);
   transform.mix(sample, random, another);
 }
 
@@ -47,13 +60,16 @@ void run_transforms(const std::vector<std::shared_ptr<const Transform>>& transfo
 Sample draw_sample(const Dataset& dataset, std::int64_t index,
                    const std::vector<std::shared_ptr<const Transform>>& transforms,
                    std::size_t count, Philox& random) {
-  Sample sample = dataset.read(index);
+  Sample sample = dataset.open(index);
   for (std::size_t i = 0; i < count; ++i) {
     apply_next(*transforms[i], sample, random, [&, i] {
-      return draw_sample(dataset, random.integer(0, dataset.size() - 1), transforms, i, random);
+      Sample other =
+          draw_sample(dataset, random.integer(0, dataset.size() - 1), transforms, i, random);
+      settle(other);
+      return other;
     });
   }
-  settle(sample);
+  settle_geometry(sample);
   return sample;
 }
 

@@ -9,6 +9,7 @@
 #include "framework/base/crc32c.hpp"
 #include "framework/base/error.hpp"
 #include "framework/base/log.hpp"
+#include "framework/data/rows.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -123,6 +124,12 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
     // In files that hold 0 and 255, a 1 is a class and 255 was meant as "ignored".
     if (detected_binary_ && v != 0 && v != 255) valid_[v] = false;
   }
+  plain_ = true;
+  for (int v = 0; v < 256; ++v) {
+    const auto place = static_cast<std::size_t>(v);
+    const bool class_or_ignored = v < spec.num_classes() || v == ignore;
+    if (class_or_ignored && (table_[place] != v || !valid_[place])) plain_ = false;
+  }
 }
 
 at::Tensor LabelReader::read(const std::string& path) const {
@@ -150,6 +157,9 @@ std::uint32_t LabelReader::fingerprint() const {
 void LabelReader::apply_table(const std::string& path, const at::Tensor& map) const {
   auto* values = map.mutable_data_ptr<std::uint8_t>();
   const std::int64_t count = map.numel();
+  const auto classes = static_cast<std::uint8_t>(std::min<std::int64_t>(spec_->num_classes(), 255));
+  const auto ignore = static_cast<std::uint8_t>(spec_->ignore_index);
+  if (plain_ && all_below_or(values, count, classes, ignore)) return;
   std::array<bool, 256> seen{};
   for (std::int64_t i = 0; i < count; ++i) seen[values[i]] = true;
   std::vector<std::size_t> wrong;

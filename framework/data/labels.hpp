@@ -64,6 +64,7 @@ class LabelReader {
   bool detected_binary_ = false;           // by "auto"
   std::array<std::uint8_t, 256> table_{};  // stored value -> class
   std::array<bool, 256> valid_{};          // whether that is a class or ignore_index
+  bool plain_ = false;                     // classes are stored as they are
 };
 
 }  // namespace strata::data

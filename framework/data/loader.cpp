@@ -18,7 +18,7 @@ namespace {
 
 /// A batch in the making.
 struct Job {
-  explicit Job(std::size_t samples) : collation(samples) {}
+  Job(std::size_t samples, bool pinned) : collation(samples, pinned) {}
 
   std::int64_t first_draw = 0;
   std::vector<std::int64_t> indices;  // the dataset's samples, in the order of draws
@@ -66,6 +66,11 @@ class Loader::Implementation {
     return std::move(job->batch);
   }
 
+  bool ready() const {
+    const std::lock_guard lock(mutex_);
+    return !jobs_.empty() && jobs_.front()->complete;
+  }
+
   std::int64_t position() const {
     const std::lock_guard lock(mutex_);
     return position_;
@@ -87,17 +92,21 @@ class Loader::Implementation {
       std::shared_ptr<Job> job;
       work_there_.wait(lock, [&] { return stop_ || (job = job_to_do()) != nullptr; });
       if (stop_) return;
-      const std::size_t place = job->taken++;
-      lock.unlock();
-      make_sample(*job, place);
-      lock.lock();
-      if (++job->done < job->indices.size()) continue;
-      lock.unlock();
-      finish(*job);
-      lock.lock();
-      job->complete = true;
-      batch_there_.notify_all();
+      make_next_sample(*job, lock);
     }
+  }
+
+  void make_next_sample(Job& job, std::unique_lock<std::mutex>& lock) {
+    const std::size_t place = job.taken++;
+    lock.unlock();
+    make_sample(job, place);
+    lock.lock();
+    if (++job.done < job.indices.size()) return;
+    lock.unlock();
+    finish(job);
+    lock.lock();
+    job.complete = true;
+    batch_there_.notify_all();
   }
 
   // The newest job that has samples left, or a new one while less than `prefetch` wait.
@@ -120,7 +129,7 @@ class Loader::Implementation {
   std::shared_ptr<Job> new_job() {
     const std::int64_t size = next_size();
     if (size == 0) return nullptr;
-    auto job = std::make_shared<Job>(static_cast<std::size_t>(size));
+    auto job = std::make_shared<Job>(static_cast<std::size_t>(size), options_.pinned);
     job->first_draw = next_draw_;
     for (std::int64_t i = 0; i < size; ++i) job->indices.push_back(sampler_->index(next_draw_ + i));
     next_draw_ += size;
@@ -129,10 +138,16 @@ class Loader::Implementation {
 
   std::shared_ptr<Job> take_made() {
     std::unique_lock lock(mutex_);
-    batch_there_.wait(lock,
-                      [&] { return jobs_.empty() ? next_size() == 0 : jobs_.front()->complete; });
-    if (jobs_.empty()) return nullptr;
-    std::shared_ptr<Job> job = std::move(jobs_.front());
+    if (jobs_.empty() && !job_to_do()) return nullptr;
+    std::shared_ptr<Job> job = jobs_.front();
+    // Who must wait takes part: but only in this batch, so as not to wait for another.
+    while (!job->complete) {
+      if (job->taken < job->indices.size()) {
+        make_next_sample(*job, lock);
+      } else {
+        batch_there_.wait(lock);
+      }
+    }
     jobs_.pop_front();
     position_ = job->first_draw + static_cast<std::int64_t>(job->indices.size());
     lock.unlock();
@@ -191,6 +206,7 @@ Loader::Loader(std::shared_ptr<const Dataset> dataset,
 Loader::~Loader() = default;
 
 std::optional<Batch> Loader::next() { return implementation_->next(); }
+bool Loader::ready() const { return implementation_->ready(); }
 std::int64_t Loader::position() const { return implementation_->position(); }
 void Loader::seek(std::int64_t draw) { implementation_->seek(draw); }
 double Loader::seconds_waited() const { return implementation_->waited(); }

@@ -19,9 +19,11 @@ struct LoaderOptions {
   std::int64_t prefetch = 2;  // batches made ahead
   bool drop_last = false;     // of a sampler that ends: leave out a last batch that is not full
   std::uint64_t seed = 0;
+  bool pinned = false;  // batches in memory from which a GPU copies while it computes
 };
 
-/// Workers share single samples, not batches: the first batch is there as soon as can be. The
+/// Workers share single samples, not batches, and next() makes samples too as long as it would have
+/// to wait: the first batch is there as soon as can be. The
 /// randomness of a sample is Philox(seed, number of the draw), and batches come in the order of
 /// draws, so that they hold the same bytes for any number of workers and after any seek.
 ///
@@ -40,6 +42,9 @@ class STRATA_API Loader {
   /// The next batch; nullopt after the last one. Rethrows what a worker threw (DataError), for the
   /// earliest draw of the batch that has an error.
   std::optional<Batch> next();
+
+  /// Whether next() would give a batch at once.
+  bool ready() const;
 
   /// Number of the first draw of the batch that next() gives.
   std::int64_t position() const;

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "framework/data/mats.hpp"
+#include "framework/data/rows.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -166,6 +167,25 @@ at::Tensor warp(const at::Tensor& pixels, const Affine& affine, std::int64_t hei
     cv::warpAffine(plane, warped, matrix, out.size(), flags, cv::BORDER_CONSTANT,
                    cv::Scalar::all(value(c)));
     cv::insertChannel(warped, out, c);
+  }
+  return result;
+}
+
+void normalize_row(const at::Tensor& image, std::int64_t y, const Normalizing& by, float* out) {
+  if (image.scalar_type() == at::kByte) {
+    const auto* in = image.const_data_ptr<std::uint8_t>() + y * image.stride(0);
+    normalize_row(in, out, image.size(1), by.mean, by.std);
+  } else {
+    const auto* in = image.const_data_ptr<float>() + y * image.stride(0);
+    normalize_row(in, out, image.size(1), by.mean, by.std);
+  }
+}
+
+at::Tensor normalize(const at::Tensor& image, const Normalizing& by) {
+  at::Tensor result = at::empty(image.sizes(), at::kFloat);
+  auto* out = result.mutable_data_ptr<float>();
+  for (std::int64_t y = 0; y < image.size(0); ++y, out += result.stride(0)) {
+    normalize_row(image, y, by, out);
   }
   return result;
 }

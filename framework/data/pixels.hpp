@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "framework/base/export.hpp"
+#include "framework/io/image.hpp"
 
 namespace strata::data {
 
@@ -23,8 +24,9 @@ STRATA_API at::Tensor resize_label(const at::Tensor& map, std::int64_t height, s
 struct Window {
   std::int64_t full_height, full_width, top, left, height, width;
 };
-/// The same bytes as a crop of resize_image(), without computing the rest.
-STRATA_API at::Tensor resize_window(const at::Tensor& image, const Window& window,
+/// The same bytes as a crop of resize_image(), without computing the rest (bilinear, 8 bits), nor
+/// decoding it.
+STRATA_API at::Tensor resize_window(const io::LazyImage& image, const Window& window,
                                     const std::string& interpolation);
 /// The same as a crop of resize_label().
 STRATA_API at::Tensor resize_label_window(const at::Tensor& map, const Window& window);
@@ -53,6 +55,14 @@ using Affine = std::array<double, 6>;
 STRATA_API at::Tensor warp(const at::Tensor& pixels, const Affine& affine, std::int64_t height,
                            std::int64_t width, const std::string& interpolation,
                            const std::vector<double>& fill);
+
+struct Normalizing {
+  std::vector<float> mean, std;  // one a channel
+};
+/// (value - mean) / std as float.
+STRATA_API at::Tensor normalize(const at::Tensor& image, const Normalizing& by);
+/// Row `y` of it.
+void normalize_row(const at::Tensor& image, std::int64_t y, const Normalizing& by, float* out);
 
 /// A new value for each of the 256 values.
 using Table = std::array<std::uint8_t, 256>;

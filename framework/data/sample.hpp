@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "framework/data/pixels.hpp"
 #include "framework/model/batch.hpp"
 #include "framework/model/spec.hpp"
 
@@ -27,16 +29,29 @@ struct Sample {
   SampleMeta meta;
   bool preprocessed = false;  // normalised already: see Batch
 
-  /// A size that images and targets are to be brought to and are not yet: a crop that comes next
-  /// needs a part of them only. See settle().
   struct Resizing {
     std::int64_t height, width;
     std::string interpolation;
   };
-  std::optional<Resizing> resizing;
+  /// What is decided but not yet done to the tensors above, in this order: a crop that comes next
+  /// needs a part of the files and of the resized pictures only, and the batch's memory is written
+  /// once. See settle().
+  struct PutOff {
+    std::vector<io::LazyImage> files;  // of the images, one a date; targets are read already
+    std::optional<Resizing> resizing;
+    std::shared_ptr<const data::Normalizing> normalizing;
+  };
+  PutOff put_off;
+  double label_scale = 1;  // of the label maps' sides in a batch: SegRescale
 
-  std::int64_t height() const { return resizing ? resizing->height : images.front().size(0); }
-  std::int64_t width() const { return resizing ? resizing->width : images.front().size(1); }
+  std::int64_t height() const {
+    if (put_off.resizing) return put_off.resizing->height;
+    return put_off.files.empty() ? images.front().size(0) : put_off.files.front().height();
+  }
+  std::int64_t width() const {
+    if (put_off.resizing) return put_off.resizing->width;
+    return put_off.files.empty() ? images.front().size(1) : put_off.files.front().width();
+  }
 };
 
 }  // namespace strata

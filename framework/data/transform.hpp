@@ -28,18 +28,20 @@ class STRATA_API Transform {
   virtual void apply(Sample& sample, Philox& random) const = 0;
   /// The same for transforms that mix several samples; the others only apply themselves.
   virtual void mix(Sample& sample, Philox& random, const Another& another) const;
-  /// Whether mix() understands a sample whose resizing was put off; for others it is done before.
-  virtual bool takes_unresized() const { return false; }
+  /// Whether mix() understands a sample of which work was put off; for others it is done before.
+  virtual bool takes_unsettled() const { return false; }
 };
 
-/// Does what Sample::resizing says.
+/// Does what Sample::put_off says.
 STRATA_API void settle(Sample& sample);
+/// … but leaves the values as they are: only what decides size and place.
+STRATA_API void settle_geometry(Sample& sample);
 
 /// Applies `transforms` in order.
 STRATA_API void run_transforms(const std::vector<std::shared_ptr<const Transform>>& transforms,
                                Sample& sample, Philox& random, const Transform::Another& another);
 
-/// Sample `index` of `dataset` after the first `count` of `transforms`.
+/// Sample `index` of `dataset` after the first `count` of `transforms`; normalising may be put off.
 STRATA_API Sample draw_sample(const Dataset& dataset, std::int64_t index,
                               const std::vector<std::shared_ptr<const Transform>>& transforms,
                               std::size_t count, Philox& random);

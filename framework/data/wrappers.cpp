@@ -18,6 +18,7 @@ class MappedDataset : public Dataset {
   explicit MappedDataset(std::shared_ptr<const Dataset> dataset) : dataset_(std::move(dataset)) {}
 
   Sample read(std::int64_t index) const override { return dataset_->read(at(index)); }
+  Sample open(std::int64_t index) const override { return dataset_->open(at(index)); }
   std::string name(std::int64_t index) const override { return dataset_->name(at(index)); }
   std::map<std::string, SampleTarget> read_targets(std::int64_t index) const override {
     return dataset_->read_targets(at(index));
@@ -159,12 +160,8 @@ class ConcatDataset final : public Dataset {
   }
 
   std::int64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
-  Sample read(std::int64_t index) const override {
-    const auto [part, inside] = find(index);
-    Sample sample = parts_[part]->read(inside);
-    sample.meta.name = name(index);
-    return sample;
-  }
+  Sample read(std::int64_t index) const override { return renamed(index, &Dataset::read); }
+  Sample open(std::int64_t index) const override { return renamed(index, &Dataset::open); }
   std::string name(std::int64_t index) const override {
     const auto [part, inside] = find(index);
     // Names stand for files of results: those of two data sets must not meet.
@@ -192,6 +189,13 @@ class ConcatDataset final : public Dataset {
   }
 
  private:
+  Sample renamed(std::int64_t index, Sample (Dataset::*get)(std::int64_t) const) const {
+    const auto [part, inside] = find(index);
+    Sample sample = (parts_[part].get()->*get)(inside);
+    sample.meta.name = name(index);
+    return sample;
+  }
+
   std::pair<std::size_t, std::int64_t> find(std::int64_t index) const {
     const auto part = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), index) -
                                                ends_.begin());

@@ -5,8 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "framework/io/image.hpp"
 
 namespace strata::io::detail {
 
@@ -27,8 +30,13 @@ at::Tensor decode_png(const Bytes& bytes, Decode decode);
 /// The usual case of decode_png, faster; undefined for what it leaves to decode_png: other depths and
 /// layouts, and everything that is damaged.
 at::Tensor decode_plain_png(const Bytes& bytes, Decode decode);
-/// As decode_png; undefined for colour spaces that only OpenCV reads (CMYK).
-at::Tensor decode_jpeg(const Bytes& bytes, Decode decode);
+/// As decode_png; undefined for colour spaces that only OpenCV reads (CMYK). Of an `area` it gives
+/// the same bytes as cut out of the whole; damage outside of it may go unnoticed.
+at::Tensor decode_jpeg(const Bytes& bytes, Decode decode,
+                       const std::optional<Area>& area = std::nullopt);
+/// The whole of a file of which areas can be decoded by themselves for less: a complete JPEG file
+/// in one scan, upright.
+std::optional<Area> jpeg_in_areas(const Bytes& bytes);
 
 /// A PNG file: `palette` (r, g, b after each other) makes it an indexed one; `channels` is 1 or 3.
 std::string encode_png(const std::uint8_t* pixels, std::int64_t height, std::int64_t width,

@@ -19,14 +19,22 @@
 
 namespace strata::io {
 
+namespace detail {
+
+struct Content {
+  std::unique_ptr<std::uint8_t[]> data;
+  std::size_t size = 0;
+};
+
+}  // namespace detail
+
 namespace {
 
 using detail::Bytes;
+using detail::Content;
 using detail::Decode;
 
-// One buffer a thread, kept: files are read one after the other.
-std::vector<std::uint8_t>& read_file(const std::string& path) {
-  thread_local std::vector<std::uint8_t> buffer;
+Content read_file(const std::string& path) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   auto failed = [&](const char* cure) {
     const std::string reason = std::strerror(errno);
@@ -45,19 +53,18 @@ std::vector<std::uint8_t>& read_file(const std::string& path) {
     ::close(file);
     throw DataError(path + ": is a folder, expected an image file");
   }
-  buffer.resize(static_cast<std::size_t>(status.st_size));
-  std::size_t have = 0;
-  while (have < buffer.size()) {
-    const ssize_t got = ::read(file, buffer.data() + have, buffer.size() - have);
+  const auto size = static_cast<std::size_t>(status.st_size);
+  Content content{std::make_unique_for_overwrite<std::uint8_t[]>(size)};
+  while (content.size < size) {
+    const ssize_t got = ::read(file, content.data.get() + content.size, size - content.size);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) failed("check the disk");
     if (got == 0) break;  // shorter than a moment ago: the codec reports it
-    have += static_cast<std::size_t>(got);
+    content.size += static_cast<std::size_t>(got);
   }
   ::close(file);
-  buffer.resize(have);
-  if (have == 0) throw DataError(path + ": file is empty; copy or make it again");
-  return buffer;
+  if (content.size == 0) throw DataError(path + ": file is empty; copy or make it again");
+  return content;
 }
 
 at::Tensor tensor_of(const cv::Mat& mat) {
@@ -131,15 +138,22 @@ at::Tensor decode_other(const Bytes& bytes, Decode decode) {
   return map.size(2) == 1 ? map.squeeze(2) : map;
 }
 
-at::Tensor decode_file(const std::string& path, Decode decode) {
-  const std::vector<std::uint8_t>& content = read_file(path);
-  const Bytes bytes{path, content.data(), content.size()};
+at::Tensor decode_bytes(const Bytes& bytes, Decode decode) {
   if (detail::is_png(bytes)) return detail::decode_png(bytes, decode);
   if (detail::is_jpeg(bytes)) {
     at::Tensor image = detail::decode_jpeg(bytes, decode);
     if (image.defined()) return image;
   }
   return decode_other(bytes, decode);
+}
+
+at::Tensor decode_file(const std::string& path, Decode decode) {
+  const Content content = read_file(path);
+  return decode_bytes({path, content.data.get(), content.size}, decode);
+}
+
+Decode decode_of(Channels channels) {
+  return channels == Channels::rgb ? Decode::rgb : Decode::as_stored;
 }
 
 // A label saved as RGB with three equal channels is a grey label.
@@ -184,7 +198,36 @@ bool is_image_name(const std::string& name) {
 }
 
 at::Tensor read_image(const std::string& path, Channels channels) {
-  return decode_file(path, channels == Channels::rgb ? Decode::rgb : Decode::as_stored);
+  return decode_file(path, decode_of(channels));
+}
+
+struct LazyImage::File {
+  std::string path;
+  detail::Content content;
+  Decode decode;
+  Bytes bytes() const { return {path, content.data.get(), content.size}; }
+};
+
+LazyImage::LazyImage(const std::string& path, Channels channels) {
+  File file{path, read_file(path), decode_of(channels)};
+  const auto whole = detail::is_jpeg(file.bytes()) ? detail::jpeg_in_areas(file.bytes())
+                                                   : std::optional<Area>{};
+  if (!whole) {
+    pixels_ = decode_bytes(file.bytes(), file.decode);
+    return;
+  }
+  whole_ = *whole;
+  file_ = std::make_shared<const File>(std::move(file));
+}
+
+at::Tensor LazyImage::whole() const {
+  return file_ ? detail::decode_jpeg(file_->bytes(), file_->decode) : pixels_;
+}
+
+at::Tensor LazyImage::part(const Area& area) const {
+  if (area.height == height() && area.width == width()) return whole();
+  if (file_) return detail::decode_jpeg(file_->bytes(), file_->decode, area);
+  return pixels_.narrow(0, area.top, area.height).narrow(1, area.left, area.width);
 }
 
 at::Tensor read_label(const std::string& path) {

@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,35 @@ enum class Channels {
 /// Decodes a picture to [H, W, C] uint8 or float32, contiguous. The orientation that a camera
 /// noted in a JPEG (EXIF) is applied.
 STRATA_API at::Tensor read_image(const std::string& path, Channels channels = Channels::rgb);
+
+/// Rows and columns of a picture.
+struct Area {
+  std::int64_t top, left, height, width;
+};
+
+/// A picture of which any area can be had: one in memory, or a file that is decoded as far as is
+/// asked (JPEG; others are decoded when they are opened). Cheap to copy.
+class STRATA_API LazyImage {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): any picture will do
+  LazyImage(at::Tensor pixels) : pixels_(std::move(pixels)) {}
+  /// Throws as read_image does.
+  LazyImage(const std::string& path, Channels channels);
+
+  std::int64_t height() const { return file_ ? whole_.height : pixels_.size(0); }
+  std::int64_t width() const { return file_ ? whole_.width : pixels_.size(1); }
+  /// What read_image gives.
+  at::Tensor whole() const;
+  /// The same bytes as cut out of the whole, as a view where that is there. Throws as read_image
+  /// does, but for damage outside of the area, which it may not see.
+  at::Tensor part(const Area& area) const;
+
+ private:
+  struct File;
+  at::Tensor pixels_;
+  std::shared_ptr<const File> file_;
+  Area whole_{};  // of file_
+};
 
 /// Decodes a label file: [H, W] uint8 with the stored values (palette indices, grey values that
 /// are not scaled, 16-bit values if they fit), or [H, W, 3] uint8 for a picture in colours.

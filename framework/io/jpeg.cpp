@@ -1,10 +1,11 @@
 // JPEG through libjpeg(-turbo), with the damage reported that it only warns of.
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it
 #include <cstring>
-#include <optional>
+#include <vector>
 
 #include <jpeglib.h>
 
@@ -65,12 +66,16 @@ struct JpegReader {
   JpegReader(const JpegReader&) = delete;
   JpegReader& operator=(const JpegReader&) = delete;
 
-  bool start(Decode decode) {
+  bool header() {
     if (setjmp(errors.jump) != 0) return false;
     jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xFFFF);  // EXIF
     jpeg_read_header(&jpeg, TRUE);
     cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
-    if (cmyk) return true;
+    return true;
+  }
+
+  bool start(Decode decode) {
+    if (setjmp(errors.jump) != 0) return false;
     const bool grey = jpeg.jpeg_color_space == JCS_GRAYSCALE && decode != Decode::rgb;
     jpeg.out_color_space = grey ? JCS_GRAYSCALE : JCS_RGB;
     jpeg_start_decompress(&jpeg);
@@ -82,15 +87,43 @@ struct JpegReader {
     const std::size_t row_bytes = static_cast<std::size_t>(jpeg.output_width) *
                                   static_cast<std::size_t>(jpeg.output_components);
     while (jpeg.output_scanline < jpeg.output_height) {
-      JSAMPROW row = out + row_bytes * jpeg.output_scanline;
-      jpeg_read_scanlines(&jpeg, &row, 1);
+      JSAMPROW into = out + row_bytes * jpeg.output_scanline;
+      jpeg_read_scanlines(&jpeg, &into, 1);
     }
     jpeg_finish_decompress(&jpeg);
     return true;
   }
 
+  // Rows above the area are not computed, those below not even looked at. Colour that is stored at
+  // half the size is smoothed with its neighbours', so that a block more is needed on each side.
+  bool pixels(const Area& area, std::uint8_t* out) {
+    if (setjmp(errors.jump) != 0) return false;
+    auto margin = [](int factor) { return factor > 1 ? std::int64_t{8} * factor : 0; };
+    const std::int64_t across = margin(jpeg.max_h_samp_factor);
+    const std::int64_t above = margin(jpeg.max_v_samp_factor);
+    auto left = static_cast<JDIMENSION>(std::max<std::int64_t>(0, area.left - across));
+    auto width = static_cast<JDIMENSION>(std::min<std::int64_t>(
+                     jpeg.output_width, area.left + area.width + across)) - left;
+    jpeg_crop_scanline(&jpeg, &left, &width);  // moves to the edges of blocks
+    const auto channels = static_cast<std::size_t>(jpeg.output_components);
+    row.resize(channels * width);
+    const std::size_t first = channels * (static_cast<std::size_t>(area.left) - left);
+    const std::size_t count = channels * static_cast<std::size_t>(area.width);
+    const std::int64_t top = std::max<std::int64_t>(0, area.top - above);
+    if (top > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(top));
+    while (jpeg.output_scanline < area.top + area.height) {
+      JSAMPROW into = row.data();
+      const std::int64_t y = jpeg.output_scanline - area.top;
+      jpeg_read_scanlines(&jpeg, &into, 1);
+      if (y < 0) continue;
+      std::memcpy(out + static_cast<std::size_t>(y) * count, row.data() + first, count);
+    }
+    return true;
+  }
+
   jpeg_decompress_struct jpeg{};
   JpegErrors errors{};
+  std::vector<std::uint8_t> row;
   bool cmyk = false;
 };
 
@@ -165,18 +198,32 @@ bool is_jpeg(const Bytes& bytes) {
   return bytes.size >= 3 && bytes.data[0] == 0xFF && bytes.data[1] == 0xD8 && bytes.data[2] == 0xFF;
 }
 
-at::Tensor decode_jpeg(const Bytes& bytes, Decode decode) {
+std::optional<Area> jpeg_in_areas(const Bytes& bytes) {
   JpegReader reader(bytes);
-  check(bytes, reader.start(decode), reader.errors);
+  // What is wrong with it, or unusual, shows when the whole is decoded.
+  if (!reader.header() || reader.errors.damaged || reader.errors.cut_short) return {};
+  const bool ended =
+      bytes.data[bytes.size - 2] == 0xFF && bytes.data[bytes.size - 1] == JPEG_EOI;
+  const jpeg_decompress_struct& jpeg = reader.jpeg;
+  const bool one_scan = jpeg.progressive_mode == 0 && jpeg.comps_in_scan == jpeg.num_components;
+  if (!ended || !one_scan || reader.cmyk || exif_orientation(jpeg.marker_list) != 1) return {};
+  return Area{0, 0, jpeg.image_height, jpeg.image_width};
+}
+
+at::Tensor decode_jpeg(const Bytes& bytes, Decode decode, const std::optional<Area>& area) {
+  JpegReader reader(bytes);
+  check(bytes, reader.header(), reader.errors);
   if (reader.cmyk) return {};
+  check(bytes, reader.start(decode), reader.errors);
   const int orientation = exif_orientation(reader.jpeg.marker_list);  // gone once it has finished
-  at::Tensor image = at::empty(
-      {static_cast<std::int64_t>(reader.jpeg.output_height),
-       static_cast<std::int64_t>(reader.jpeg.output_width), reader.jpeg.output_components},
-      at::kByte);
-  check(bytes, reader.pixels(image.mutable_data_ptr<std::uint8_t>()), reader.errors);
-  if (decode == Decode::label && image.size(2) == 1) return upright(image, orientation).squeeze(2);
-  return upright(image, orientation);
+  const Area whole{0, 0, reader.jpeg.output_height, reader.jpeg.output_width};
+  const Area wanted = area.value_or(whole);
+  at::Tensor image =
+      at::empty({wanted.height, wanted.width, reader.jpeg.output_components}, at::kByte);
+  auto* out = image.mutable_data_ptr<std::uint8_t>();
+  check(bytes, area ? reader.pixels(wanted, out) : reader.pixels(out), reader.errors);
+  image = upright(image, orientation);
+  return decode == Decode::label && image.size(2) == 1 ? image.squeeze(2) : image;
 }
 
 }  // namespace strata::io::detail

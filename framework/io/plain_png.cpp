@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <libdeflate.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -93,6 +94,20 @@ std::uint8_t paeth(int left, int up, int corner) {
   return static_cast<std::uint8_t>(by_up <= by_corner ? up : corner);
 }
 
+// How many bytes from here on are equal to `left`: those that store 0 where the row above does not
+// change. Label maps are mostly such; eight are looked at at a time.
+std::int64_t run_of_equals(const std::uint8_t* in, const std::uint8_t* up, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    std::uint64_t stored = 0, above = 0, corner = 0;
+    std::memcpy(&stored, in + i, 8);
+    std::memcpy(&above, up + i, 8);
+    std::memcpy(&corner, up + i - 1, 8);
+    if (stored != 0 || above != corner) break;
+  }
+  return i;
+}
+
 // One row from what is stored of it (PNG specification, 9: filtering). `up` is the row above.
 template <int kStep>
 bool restore_row(int filter, const std::uint8_t* in, const std::uint8_t* up, std::uint8_t* out,
@@ -116,8 +131,15 @@ bool restore_row(int filter, const std::uint8_t* in, const std::uint8_t* up, std
       return true;
     case 4:
       for (; i < kStep; ++i) out[i] = sum(in[i], up[i]);
-      for (; i < count; ++i) {
-        out[i] = sum(in[i], paeth(out[i - kStep], up[i], up[i - kStep]));
+      while (i < count) {
+        if (kStep == 1) {
+          const std::int64_t run = run_of_equals(in + i, up + i, count - i);
+          std::memset(out + i, out[i - 1], static_cast<std::size_t>(run));
+          i += run;
+        }
+        for (const std::int64_t end = std::min(count, i + 8); i < end; ++i) {
+          out[i] = sum(in[i], paeth(out[i - kStep], up[i], up[i - kStep]));
+        }
       }
       return true;
     default:

@@ -127,11 +127,13 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
 }
 
 Batch Preprocessor::pad_targets(const Batch& batch) const {
-  const std::int64_t bottom = padded(batch.height()) - batch.height();
-  const std::int64_t right = padded(batch.width()) - batch.width();
-  if (bottom == 0 && right == 0) return batch;
+  const std::int64_t height = batch.height(), width = batch.width();
+  if (padded(height) == height && padded(width) == width) return batch;
   Batch result = batch;
   for (auto& [name, target] : result.targets) {
+    // A label map may have a share of the images' size (SegRescale).
+    const std::int64_t bottom = padded(height) * target.data.size(1) / height - target.data.size(1);
+    const std::int64_t right = padded(width) * target.data.size(2) / width - target.data.size(2);
     target.data = at::constant_pad_nd(target.data, {0, right, 0, bottom}, target.spec.ignore_index);
   }
   return result;

@@ -40,7 +40,7 @@ class RandomApply final : public Transform {
   RandomApply(const RandomApplyOptions& options, const Context& context)
       : prob_(options.prob), chain_(build_chain(options.transforms, context)) {}
 
-  bool takes_unresized() const override { return true; }
+  bool takes_unsettled() const override { return true; }
   void apply(Sample&, Philox&) const override { refuse_apply("RandomApply"); }
   void mix(Sample& sample, Philox& random, const Another& another) const override {
     if (random.chance(prob_)) run_transforms(chain_, sample, random, another);
@@ -80,7 +80,7 @@ class RandomChoice final : public Transform {
     if (total_ <= 0) throw OptionError("prob", "one of its values must be above 0");
   }
 
-  bool takes_unresized() const override { return true; }
+  bool takes_unsettled() const override { return true; }
   void apply(Sample&, Philox&) const override { refuse_apply("RandomChoice"); }
   void mix(Sample& sample, Philox& random, const Another& another) const override {
     double left = random.uniform(0, total_);

@@ -7,7 +7,7 @@ namespace strata::data {
 void plan_resize(Sample& sample, std::int64_t height, std::int64_t width,
                  const std::string& interpolation) {
   const std::int64_t from_height = sample.height(), from_width = sample.width();
-  sample.resizing = {height, width, interpolation};
+  sample.put_off.resizing = {height, width, interpolation};
   sample.meta.height = std::max<std::int64_t>(1, sample.meta.height * height / from_height);
   sample.meta.width = std::max<std::int64_t>(1, sample.meta.width * width / from_width);
 }
@@ -21,17 +21,24 @@ void resize_sample(Sample& sample, std::int64_t height, std::int64_t width,
 
 void crop_sample(Sample& sample, std::int64_t top, std::int64_t left, std::int64_t height,
                  std::int64_t width) {
-  if (sample.resizing) {
-    const Window window{sample.resizing->height, sample.resizing->width, top, left, height, width};
-    for (at::Tensor& image : sample.images) {
-      image = resize_window(image, window, sample.resizing->interpolation);
+  auto& [files, resizing, normalizing] = sample.put_off;
+  std::vector<io::LazyImage> images = std::move(files);
+  if (images.empty()) images.assign(sample.images.begin(), sample.images.end());
+  files.clear();
+  sample.images.clear();
+  if (resizing) {
+    const Window window{resizing->height, resizing->width, top, left, height, width};
+    for (const io::LazyImage& image : images) {
+      sample.images.push_back(resize_window(image, window, resizing->interpolation));
     }
     for (auto& [name, target] : sample.targets) {
       target.map = resize_label_window(target.map, window);
     }
-    sample.resizing.reset();
+    resizing.reset();
   } else {
-    for (at::Tensor& image : sample.images) image = crop(image, top, left, height, width);
+    for (const io::LazyImage& image : images) {
+      sample.images.push_back(image.part({top, left, height, width}));
+    }
     for (auto& [name, target] : sample.targets) {
       target.map = crop(target.map, top, left, height, width);
     }

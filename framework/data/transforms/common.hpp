@@ -96,8 +96,8 @@ void plan_resize(Sample& sample, std::int64_t height, std::int64_t width,
 /// … at once.
 void resize_sample(Sample& sample, std::int64_t height, std::int64_t width,
                    const std::string& interpolation);
-/// Cuts the same window out of every date and target; does what resizing was put off, of the window
-/// alone.
+/// Cuts the same window out of every date and target; does what decoding and resizing was put off,
+/// of the window alone.
 void crop_sample(Sample& sample, std::int64_t top, std::int64_t left, std::int64_t height,
                  std::int64_t width);
 /// Pads below and to the right; labels get their ignore_index. The valid area stays what it was.

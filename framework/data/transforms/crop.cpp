@@ -56,7 +56,7 @@ class RandomCrop final : public Transform {
     }
   }
 
-  bool takes_unresized() const override { return true; }
+  bool takes_unsettled() const override { return true; }
   void apply(Sample& sample, Philox& random) const override {
     const std::int64_t height = std::min(options_.size[0], sample.height());
     const std::int64_t width = std::min(options_.size[1], sample.width());
@@ -80,9 +80,9 @@ class RandomCrop final : public Transform {
     const auto found = sample.targets.find(counted_);
     if (found == sample.targets.end()) return true;
     at::Tensor map = found->second.map;
-    if (sample.resizing) {
-      map = resize_label_window(
-          map, {sample.resizing->height, sample.resizing->width, top, left, height, width});
+    if (const auto& resizing = sample.put_off.resizing) {
+      map =
+          resize_label_window(map, {resizing->height, resizing->width, top, left, height, width});
     } else {
       map = crop(map, top, left, height, width);
     }
@@ -135,7 +135,7 @@ class CenterCrop final : public Transform {
  public:
   CenterCrop(CenterCropOptions options, const Context&) : options_(std::move(options)) {}
 
-  bool takes_unresized() const override { return true; }
+  bool takes_unsettled() const override { return true; }
   void apply(Sample& sample, Philox&) const override {
     const std::int64_t height = std::min(options_.size[0], sample.height());
     const std::int64_t width = std::min(options_.size[1], sample.width());

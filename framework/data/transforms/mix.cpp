@@ -1,5 +1,7 @@
 // Transforms that cut holes into a sample, or put several together: the same for every date and
 // target.
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/div.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -238,6 +240,66 @@ class RandomMosaic final : public Transform {
   RandomMosaicOptions options_;
 };
 
+struct RandomDepthMixOptions {
+  double prob = 0.25;
+  double mix_scale_ratio = 0.75;
+  double depth_rescale_factor = 1;
+  bool keep_depth = false;
+
+  static auto fields() {
+    using O = RandomDepthMixOptions;
+    using config::field;
+    return std::tuple{
+        prob_field(&O::prob),
+        field("mix_scale_ratio", &O::mix_scale_ratio,
+              "largest width of the strip as a share of what lies to the right of its left end")
+            .above(0)
+            .at_most(1),
+        field("depth_rescale_factor", &O::depth_rescale_factor,
+              "depth is divided by it before it is put in")
+            .above(0),
+        field("keep_depth", &O::keep_depth,
+              "leave the depth channel in the picture; otherwise the other channels remain")};
+  }
+};
+
+/// In a strip of columns every channel shows the depth, which is the last channel of the picture
+/// (Kim et al., "Global-Local Path Networks for Monocular Depth Estimation with Vertical
+/// CutDepth", 2022).
+class RandomDepthMix final : public Transform {
+ public:
+  RandomDepthMix(RandomDepthMixOptions options, const Context&) : options_(options) {}
+
+  void apply(Sample& sample, Philox& random) const override {
+    const bool act = random.chance(options_.prob);
+    const std::int64_t across = sample.width();
+    const auto left = static_cast<std::int64_t>(static_cast<double>(across) * random.uniform());
+    const double share = options_.mix_scale_ratio * random.uniform();
+    const auto width =
+        std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(across - left) * share));
+    for (std::size_t i = 0; i < sample.images.size(); ++i) {
+      at::Tensor& image = sample.images[i];
+      const std::int64_t colours = image.size(2) - 1;
+      if (colours < 1) {
+        throw DataError(sample.meta.paths[i] +
+                        ": has 1 channel, but RandomDepthMix takes the depth from the last of "
+                        "several; add it to the picture and set color_type = \"unchanged\"");
+      }
+      if (act) {
+        image = copy_of(image);
+        const at::Tensor strip = image.narrow(1, left, width);
+        const at::Tensor depth =
+            strip.narrow(2, colours, 1).to(at::kDouble).div(options_.depth_rescale_factor);
+        strip.narrow(2, 0, colours).copy_(image.is_floating_point() ? depth : depth.clamp(0, 255));
+      }
+      if (!options_.keep_depth) image = image.narrow(2, 0, colours).contiguous();
+    }
+  }
+
+ private:
+  RandomDepthMixOptions options_;
+};
+
 }  // namespace
 
 }  // namespace strata::data
@@ -247,6 +309,8 @@ STRATA_COMPONENTS(framework_data_transforms_mix) {
   using strata::Transform;
   registry.add<Transform, RandomCutOut, RandomCutOutOptions>(
       "RandomCutOut", "fills random rectangles", {"MultiImgRandomCutOut"});
+  registry.add<Transform, RandomDepthMix, RandomDepthMixOptions>(
+      "RandomDepthMix", "shows the depth, which is the last channel, in a strip of the picture");
   registry.add<Transform, RandomMosaic, RandomMosaicOptions>("RandomMosaic",
                                                              "puts four samples together");
 }

@@ -2,9 +2,11 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <array>
+#include <memory>
 #include <opencv2/imgproc.hpp>
 
+#include "framework/data/mats.hpp"
+#include "framework/data/rows.hpp"
 #include "framework/data/transforms/common.hpp"
 #include "framework/io/image.hpp"
 
@@ -37,23 +39,9 @@ struct PhotoMetricDistortionOptions {
   }
 };
 
-// value * factor + shift, cut to 0..255 and truncated, as mmseg computes it.
-void append(Table& table, double factor, double shift) {
-  for (std::uint8_t& value : table) {
-    const float now =
-        static_cast<float>(value) * static_cast<float>(factor) + static_cast<float>(shift);
-    value = static_cast<std::uint8_t>(std::clamp(now, 0.0F, 255.0F));
-  }
-}
-
-void look_up_row(const std::uint8_t* in, std::uint8_t* out, std::int64_t count,
-                 const Table& table) {
-  for (std::int64_t i = 0; i < count; ++i) out[i] = table[in[i]];
-}
-
 /// Brightness, contrast, saturation, hue, each with probability 1/2, contrast first or last
-/// (mmseg's order; Liu et al., "SSD", 2016). On 8-bit values: what works on each value alone is
-/// one table, saturation and hue share one way to HSV (hue in 2 degrees) and back.
+/// (mmseg's order; Liu et al., "SSD", 2016). On 8-bit values: brightness and contrast are one step,
+/// saturation and hue share one way to HSV (hue in 2 degrees) and back.
 class PhotoMetricDistortion final : public Transform {
  public:
   PhotoMetricDistortion(PhotoMetricDistortionOptions options, const Context&)
@@ -74,10 +62,9 @@ class PhotoMetricDistortion final : public Transform {
 
  private:
   struct Change {
-    Table before = identity_table(), after = identity_table(), hue = identity_table(),
-          saturation = identity_table();
-    bool values = false;   // before or after does something
-    bool colours = false;  // hue or saturation does
+    Adjustment before, after;  // of values, in front of the colours' and behind them
+    Table hue = identity_table(), saturation = identity_table();
+    bool colours = false;  // hue or saturation does something
   };
 
   // Draws the same number of values whatever comes of them.
@@ -95,49 +82,57 @@ class PhotoMetricDistortion final : public Transform {
     const std::int64_t turn = random.integer(-options_.hue_delta, options_.hue_delta);
 
     Change change;
-    if (brightness) append(change.before, 1, shift);
-    if (contrast) append(contrast_first ? change.before : change.after, factor, 0);
-    if (saturation) append(change.saturation, saturate, 0);
+    if (brightness) change.before.shift = static_cast<float>(shift);
+    if (contrast) {
+      (contrast_first ? change.before : change.after).factor = static_cast<float>(factor);
+    }
+    if (saturation) {
+      const Table values = change.saturation;
+      adjust_row(values.data(), change.saturation.data(), 256, {0, static_cast<float>(saturate)});
+    }
     if (hue) {
       for (std::int64_t h = 0; h < 180; ++h) {
         change.hue[static_cast<std::size_t>(h)] = static_cast<std::uint8_t>((h + turn + 180) % 180);
       }
     }
-    change.values = brightness || contrast;
     change.colours = saturation || hue;
     return change;
   }
 
   static at::Tensor distort(const at::Tensor& image, const Change& change) {
-    if (!change.values && !change.colours) return image;
+    const Adjustment &before = change.before, &after = change.after;
+    if (!change.colours && !before.acts() && !after.acts()) return image;
     const std::int64_t height = image.size(0), width = image.size(1), row = 3 * width;
-    if (!change.colours) {
-      Table table = change.before;
-      for (std::uint8_t& value : table) value = change.after[value];
-      return look_up(image, table);
-    }
     at::Tensor result = at::empty({height, width, 3}, at::kByte);
     const auto* in = image.const_data_ptr<std::uint8_t>();
     auto* out = result.mutable_data_ptr<std::uint8_t>();
-    // In strips that stay in the cache from the first table to the last.
+    if (!change.colours) {
+      const Adjustment both{before.shift, before.factor * after.factor};  // one factor is 1
+      for (std::int64_t y = 0; y < height; ++y) {
+        adjust_row(in + y * image.stride(0), out + y * row, row, both);
+      }
+      return result;
+    }
+    // In strips that stay in the cache from the first step to the last.
     constexpr std::int64_t kStripBytes = 1 << 16;
     const std::int64_t strip = std::clamp<std::int64_t>(kStripBytes / row, 1, height);
     thread_local std::vector<std::uint8_t> hsv_buffer;
     hsv_buffer.resize(static_cast<std::size_t>(strip * row));
     for (std::int64_t top = 0; top < height; top += strip) {
       const std::int64_t rows = std::min(strip, height - top);
-      for (std::int64_t y = top; y < top + rows; ++y) {
-        look_up_row(in + y * image.stride(0), out + y * row, row, change.before);
+      for (std::int64_t y = top; before.acts() && y < top + rows; ++y) {
+        adjust_row(in + y * image.stride(0), out + y * row, row, before);
       }
       cv::Mat rgb(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, out + top * row);
       cv::Mat hsv(static_cast<int>(rows), static_cast<int>(width), CV_8UC3, hsv_buffer.data());
-      cv::cvtColor(rgb, hsv, cv::COLOR_RGB2HSV);
+      cv::cvtColor(before.acts() ? rgb : mat_of(image.narrow(0, top, rows)), hsv,
+                   cv::COLOR_RGB2HSV);
       for (std::uint8_t *p = hsv_buffer.data(), *end = p + rows * row; p != end; p += 3) {
         p[0] = change.hue[p[0]];
         p[1] = change.saturation[p[1]];
       }
       cv::cvtColor(hsv, rgb, cv::COLOR_HSV2RGB);
-      look_up_row(out + top * row, out + top * row, rows * row, change.after);
+      if (after.acts()) adjust_row(out + top * row, out + top * row, rows * row, after);
     }
     return result;
   }
@@ -161,63 +156,37 @@ struct NormalizeOptions {
 /// It does the same by itself, so this is for what transforms behind it need normalised.
 class Normalize final : public Transform {
  public:
-  Normalize(NormalizeOptions options, const Context&) : options_(std::move(options)) {
-    if (options_.mean.size() != options_.std.size()) {
-      throw OptionError("std", "has " + std::to_string(options_.std.size()) + " values, mean has " +
-                                   std::to_string(options_.mean.size()));
+  Normalize(const NormalizeOptions& options, const Context&) {
+    if (options.mean.size() != options.std.size()) {
+      throw OptionError("std", "has " + std::to_string(options.std.size()) + " values, mean has " +
+                                   std::to_string(options.mean.size()));
     }
+    by_ = std::make_shared<Normalizing>(
+        Normalizing{{options.mean.begin(), options.mean.end()},
+                    {options.std.begin(), options.std.end()}});
   }
 
-  void apply(Sample& sample, Philox&) const override {
+  void apply(Sample& sample, Philox& random) const override {
+    mix(sample, random, {});
+    settle(sample);
+  }
+
+  // The values are computed where they go to: in the batch, unless another transform comes.
+  void mix(Sample& sample, Philox&, const Another&) const override {
     for (std::size_t i = 0; i < sample.images.size(); ++i) {
-      at::Tensor& image = sample.images[i];
-      if (image.size(2) != static_cast<std::int64_t>(options_.mean.size())) {
+      const at::Tensor& image = sample.images[i];
+      if (image.size(2) != static_cast<std::int64_t>(by_->mean.size())) {
         throw DataError(sample.meta.paths[i] + ": has " + std::to_string(image.size(2)) +
                         " channels, but Normalize has means for " +
-                        std::to_string(options_.mean.size()));
+                        std::to_string(by_->mean.size()));
       }
-      image = image.scalar_type() == at::kByte ? normalize_bytes(image) : normalize_floats(image);
     }
+    sample.put_off.normalizing = by_;
     sample.preprocessed = true;
   }
 
  private:
-  float normalized(float value, std::size_t channel) const {
-    return (value - static_cast<float>(options_.mean[channel])) /
-           static_cast<float>(options_.std[channel]);
-  }
-
-  // A value has 256 results a channel: looked up, rounded as they are computed.
-  at::Tensor normalize_bytes(const at::Tensor& image) const {
-    const std::int64_t channels = image.size(2);
-    std::vector<std::array<float, 256>> table(static_cast<std::size_t>(channels));
-    for (std::size_t c = 0; c < table.size(); ++c) {
-      for (std::size_t v = 0; v < 256; ++v) table[c][v] = normalized(static_cast<float>(v), c);
-    }
-    at::Tensor result = at::empty(image.sizes(), at::kFloat);
-    auto* out = result.mutable_data_ptr<float>();
-    for (std::int64_t y = 0; y < image.size(0); ++y) {
-      const auto* in = image.const_data_ptr<std::uint8_t>() + y * image.stride(0);
-      for (std::int64_t x = 0; x < image.size(1); ++x) {
-        for (const auto& of_channel : table) *out++ = of_channel[*in++];
-      }
-    }
-    return result;
-  }
-
-  at::Tensor normalize_floats(const at::Tensor& image) const {
-    at::Tensor result = at::empty(image.sizes(), at::kFloat);
-    auto* out = result.mutable_data_ptr<float>();
-    for (std::int64_t y = 0; y < image.size(0); ++y) {
-      const auto* in = image.const_data_ptr<float>() + y * image.stride(0);
-      for (std::int64_t x = 0; x < image.size(1); ++x) {
-        for (std::size_t c = 0; c < options_.mean.size(); ++c) *out++ = normalized(*in++, c);
-      }
-    }
-    return result;
-  }
-
-  NormalizeOptions options_;
+  std::shared_ptr<const Normalizing> by_;
 };
 
 }  // namespace

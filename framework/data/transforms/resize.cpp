@@ -25,7 +25,11 @@ class Resizer : public Transform {
     plan(sample, random);
     settle(sample);
   }
-  void mix(Sample& sample, Philox& random, const Another&) const final { plan(sample, random); }
+  bool takes_unsettled() const final { return true; }
+  void mix(Sample& sample, Philox& random, const Another&) const final {
+    if (sample.put_off.resizing) settle(sample);
+    plan(sample, random);
+  }
 
  protected:
   virtual void plan(Sample& sample, Philox& random) const = 0;

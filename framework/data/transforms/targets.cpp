@@ -1,4 +1,5 @@
-// Transforms of what dates and targets mean: dates exchanged, edges of a label map as a target.
+// Transforms of what dates and targets mean: dates exchanged, edges of a label map as a target, the
+// size of label maps.
 #include <algorithm>
 #include <opencv2/imgproc.hpp>
 
@@ -143,6 +144,32 @@ class GenerateEdge final : public Transform {
   int width_;
 };
 
+struct SegRescaleOptions {
+  double scale_factor = 1;
+
+  static auto fields() {
+    return std::tuple{config::field("scale_factor", &SegRescaleOptions::scale_factor,
+                                    "size of the label maps of a batch as a share of the images'")
+                          .above(0)
+                          .at_most(1)};
+  }
+};
+
+/// For heads that are trained below the size of the images. Until the batch is made maps keep their
+/// size, so that its place among the transforms does not matter.
+class SegRescale final : public Transform {
+ public:
+  SegRescale(SegRescaleOptions options, const Context&) : options_(options) {}
+
+  bool takes_unsettled() const override { return true; }
+  void apply(Sample& sample, Philox&) const override {
+    sample.label_scale = options_.scale_factor;
+  }
+
+ private:
+  SegRescaleOptions options_;
+};
+
 }  // namespace
 
 }  // namespace strata::data
@@ -152,6 +179,8 @@ STRATA_COMPONENTS(framework_data_transforms_targets) {
   using strata::Transform;
   registry.add<Transform, ExchangeTime, ExchangeTimeOptions>(
       "ExchangeTime", "takes the dates in reverse order at random", {"MultiImgExchangeTime"});
+  registry.add<Transform, SegRescale, SegRescaleOptions>(
+      "SegRescale", "makes the label maps of a batch smaller than its images");
   registry.add<Transform, GenerateEdge, GenerateEdgeOptions>(
       "GenerateEdge", "draws the edges of a label map as a further target");
 }

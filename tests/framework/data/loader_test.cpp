@@ -9,6 +9,7 @@
 #include "framework/io/image.hpp"
 #include "tests/framework/data/support.hpp"
 #include "tests/support/seed.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace strata::tests {
 namespace {
@@ -187,6 +188,109 @@ TEST(Loader, WorkersErrorsReachTheCallerAndTheLoaderGoesOn) {
   EXPECT_EQ(message_of([&] { mixed.next(); }),
             "sample1.png: image has 1 8-bit channels, but others of its batch (sample0.png) have 3 "
             "8-bit channels; convert them to one kind or set color_type = \"color\"");
+}
+
+// Decodes what it opens, as every data set may.
+class WholeDataset final : public Dataset {
+ public:
+  explicit WholeDataset(std::shared_ptr<const Dataset> dataset) : dataset_(std::move(dataset)) {}
+  std::int64_t size() const override { return dataset_->size(); }
+  std::string name(std::int64_t index) const override { return dataset_->name(index); }
+  Sample read(std::int64_t index) const override { return dataset_->read(index); }
+
+ private:
+  std::shared_ptr<const Dataset> dataset_;
+};
+
+// Settles the sample each time.
+class AtOnce final : public Transform {
+ public:
+  explicit AtOnce(std::shared_ptr<const Transform> inner) : inner_(std::move(inner)) {}
+  void apply(Sample& sample, Philox& random) const override { inner_->apply(sample, random); }
+
+ private:
+  std::shared_ptr<const Transform> inner_;
+};
+
+// Files decoded in parts, pictures resized in windows, values normalised in the batch: no byte
+// differs from each step done to the whole of what the one before it left.
+TEST(Loader, WhatIsPutOffChangesNoByte) {
+  TempDir dir;
+  Philox random(seed(), 11);
+  for (int i = 0; i < 4; ++i) {
+    const std::int64_t height = 40 + 9 * i, width = 61 - 5 * i;
+    at::Tensor image = at::empty({height, width, 3}, at::kByte);
+    at::Tensor map = at::empty({height, width}, at::kByte);
+    for (std::int64_t k = 0; k < height * width; ++k) {
+      for (std::int64_t c = 0; c < 3; ++c) {
+        image.data_ptr<std::uint8_t>()[3 * k + c] =
+            static_cast<std::uint8_t>(k * (c + 2) / 31 + random.integer(0, 60));
+      }
+      map.data_ptr<std::uint8_t>()[k] = static_cast<std::uint8_t>(k / 50 % 3);
+    }
+    const std::string name = std::to_string(i);
+    write_file(dir / ("images/" + name + ".jpg"), io::jpeg_bytes(image, 90));
+    io::write_png(dir / ("labels/" + name + ".png"), map);
+  }
+  const LabelSpecs labels = label_specs({label_spec("semantic", 3)});
+  const std::shared_ptr<const Dataset> files = make<Dataset>(
+      "{type = \"SegmentationFolder\", image_dir = \"" + (dir / "images") +
+          "\", label_dir = \"" + (dir / "labels") + "\"}",
+      {labels});
+  std::vector<std::shared_ptr<const Transform>> late, now;
+  for (const char* table :
+       {"{type = \"RandomResize\", size = [60, 60], ratio_range = [0.5, 2.0]}",
+        "{type = \"RandomCrop\", size = [32, 48], cat_max_ratio = 0.9, pad_if_needed = true, "
+        "pad_val = 7}",
+        "{type = \"RandomFlip\"}", "{type = \"PhotoMetricDistortion\"}",
+        "{type = \"Normalize\", mean = [123.675, 116.28, 103.53], std = [58.395, 57.12, 57.375]}"}) {
+    late.push_back(make<Transform>(table, {labels}));
+    now.push_back(std::make_shared<AtOnce>(late.back()));
+  }
+  LoaderOptions options;
+  options.batch_size = 4;
+  options.seed = seed();
+  options.workers = 2;
+  Loader parts(files, late, make_shuffled_sampler(4, seed()), options);
+  options.workers = 0;
+  Loader whole(std::make_shared<WholeDataset>(files), now, make_shuffled_sampler(4, seed()),
+               options);
+  for (int i = 0; i < 25; ++i) {
+    const Batch batch = *parts.next();
+    expect_equal(batch, *whole.next());
+    EXPECT_EQ(batch.images[0].scalar_type(), at::kFloat);
+    EXPECT_TRUE(batch.preprocessed);
+    EXPECT_TRUE(batch.images[0].is_contiguous(at::MemoryFormat::ChannelsLast));
+  }
+  // Without normalising, and with sizes that differ inside a batch.
+  late.resize(1);
+  now.resize(1);
+  Loader sizes(files, late, make_shuffled_sampler(4, seed()), options);
+  Loader others(std::make_shared<WholeDataset>(files), now, make_shuffled_sampler(4, seed()),
+                options);
+  for (int i = 0; i < 5; ++i) expect_equal(*sizes.next(), *others.next());
+}
+
+TEST(Loader, LabelMapsMayBeSmallerThanImages) {
+  LoaderOptions options;
+  options.batch_size = 3;
+  options.workers = 2;
+  const Transform::Context context{label_specs({label_spec("semantic", 3)})};
+  auto dataset = std::make_shared<DrawnDataset>(3);
+  Loader loader(dataset,
+                {make<Transform>("{type = \"SegRescale\", scale_factor = 0.5}", context),
+                 make<Transform>("{type = \"RandomFlip\", prob = 1}", context)},
+                make_sequential_sampler(3), options);
+  const Batch batch = *loader.next();
+  // Sizes 12 x 16, 13 x 17, 14 x 18: halves are rounded up.
+  EXPECT_EQ(batch.images[0].sizes(), (at::IntArrayRef{3, 3, 14, 18}));
+  const at::Tensor maps = batch.targets.at("semantic").data;
+  ASSERT_EQ(maps.sizes(), (at::IntArrayRef{3, 7, 9}));
+  EXPECT_TRUE((maps[0].narrow(0, 6, 1) == 255).all().item<bool>());
+  // Of two columns the map keeps the second, which was the first before the flip.
+  const at::Tensor map = dataset->read(0).targets.at("semantic").map.flip(1).to(at::kLong);
+  EXPECT_TRUE(at::equal(maps[0].narrow(0, 0, 6).narrow(1, 0, 8),
+                        map.slice(0, 1, 12, 2).slice(1, 1, 16, 2)));
 }
 
 TEST(Loader, StopsWithWorkInFlight) {

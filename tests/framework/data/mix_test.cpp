@@ -80,6 +80,38 @@ TEST(RandomMosaic, PutsFourAroundTheMiddle) {
   }
 }
 
+TEST(RandomDepthMix, ShowsTheLastChannelInAStrip) {
+  // Channel c of date 0 is value + c: the third, value + 2, stands for depth.
+  const Sample source = sample_of(grid(4, 40));
+  std::set<std::int64_t> widths;
+  for (std::uint64_t stream = 0; stream < 60; ++stream) {
+    const Sample mixed = applied(
+        "{type = \"RandomDepthMix\", prob = 1, mix_scale_ratio = 0.5, depth_rescale_factor = 2}",
+        source, stream);
+    const at::Tensor image = mixed.images[0];
+    ASSERT_EQ(image.sizes(), (at::IntArrayRef{4, 40, 2}));
+    const at::Tensor depth = (grid(4, 40) + 2).to(at::kByte).floor_divide(2);
+    const at::Tensor shows = (image.select(2, 0) == depth).all(0);
+    const at::Tensor same = (image.select(2, 0) == source.images[0].select(2, 0)).all(0);
+    EXPECT_TRUE(at::equal(shows, (image.select(2, 1) == depth).all(0)));
+    EXPECT_TRUE(at::equal(shows, same.logical_not()));
+    const at::Tensor columns = shows.nonzero().view({-1});
+    const std::int64_t first = columns[0].item<std::int64_t>();
+    EXPECT_EQ(columns[-1].item<std::int64_t>() - first + 1, columns.numel()) << "one strip";
+    EXPECT_LE(columns.numel(), std::max<std::int64_t>(1, (40 - first) / 2));
+    widths.insert(columns.numel());
+    EXPECT_TRUE(at::equal(mixed.targets.at("change").map, source.targets.at("change").map));
+  }
+  EXPECT_GT(widths.size(), 5U);
+  const Sample kept = applied("{type = \"RandomDepthMix\", prob = 0, keep_depth = true}", source);
+  EXPECT_TRUE(at::equal(kept.images[1], source.images[1]));
+  Sample grey = sample_of(rows({{1, 2}}));
+  grey.images[0] = grey.images[0].narrow(2, 0, 1);
+  EXPECT_EQ(message_of([&] { applied("{type = \"RandomDepthMix\"}", grey); }),
+            "picture.png: has 1 channel, but RandomDepthMix takes the depth from the last of "
+            "several; add it to the picture and set color_type = \"unchanged\"");
+}
+
 TEST(ExchangeTime, SwapsPicturesAndTheLabelsOfDates) {
   LabelSpec before = label_spec("before", 250), after = label_spec("after", 250);
   after.date = 1;

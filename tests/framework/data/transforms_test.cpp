@@ -173,6 +173,15 @@ TEST(Normalize, SubtractsAndDivides) {
               applied("{type = \"Normalize\", mean = [1], std = [2]}", sample_of(rows({{5}})));
             }),
             "picture.png: has 3 channels, but Normalize has means for 1");
+  // Whole vectors and what is left beside them give what each value gives.
+  const at::Tensor values = grid(3, 201);
+  const Sample wide = applied(
+      "{type = \"Normalize\", mean = [123.675, 116.28, 103.53], std = [58.395, 57.12, 57.375]}",
+      sample_of(values));
+  const at::Tensor want = (sample_of(values).images[1].to(at::kFloat) -
+                           at::tensor({123.675F, 116.28F, 103.53F})) /
+                          at::tensor({58.395F, 57.12F, 57.375F});
+  EXPECT_TRUE(at::equal(wide.images[1], want));
 }
 
 TEST(Transforms, KeepGeometryEqualForAnyChain) {

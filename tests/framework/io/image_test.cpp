@@ -3,8 +3,13 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <cstdio>  // jpeglib.h needs it
+#include <cstdlib>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+
+#include <jpeglib.h>
 
 #include "framework/base/error.hpp"
 #include "framework/base/philox.hpp"
@@ -110,6 +115,91 @@ TEST(Image, OrientationOfTheCameraIsApplied) {
         << orientation;
     EXPECT_EQ(io::read_image(dir / "o.jpg").size(0), orientation < 5 ? 16 : 24);
   }
+}
+
+// A JPEG file whose colour is stored at 1 / across of the width and 1 / down of the height.
+std::string jpeg_of(const cv::Mat& bgr, int across, int down, int quality, bool progressive) {
+  const at::Tensor rgb = rgb_of(bgr);
+  jpeg_compress_struct jpeg{};
+  jpeg_error_mgr errors{};
+  jpeg.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&jpeg);
+  unsigned char* bytes = nullptr;
+  unsigned long size = 0;  // NOLINT(google-runtime-int): libjpeg's type
+  jpeg_mem_dest(&jpeg, &bytes, &size);
+  jpeg.image_height = static_cast<JDIMENSION>(bgr.rows);
+  jpeg.image_width = static_cast<JDIMENSION>(bgr.cols);
+  jpeg.input_components = 3;
+  jpeg.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&jpeg);
+  jpeg_set_quality(&jpeg, quality, TRUE);
+  jpeg.comp_info[0].h_samp_factor = across;
+  jpeg.comp_info[0].v_samp_factor = down;
+  if (progressive) jpeg_simple_progression(&jpeg);
+  jpeg_start_compress(&jpeg, TRUE);
+  while (jpeg.next_scanline < jpeg.image_height) {
+    auto* row = const_cast<std::uint8_t*>(rgb.const_data_ptr<std::uint8_t>()) +
+                static_cast<std::size_t>(jpeg.next_scanline) * 3 * jpeg.image_width;
+    jpeg_write_scanlines(&jpeg, &row, 1);
+  }
+  jpeg_finish_compress(&jpeg);
+  std::string file(reinterpret_cast<const char*>(bytes), size);
+  jpeg_destroy_compress(&jpeg);
+  std::free(bytes);
+  return file;
+}
+
+void expect_areas_of_the_whole(const std::string& path, io::Channels channels, Philox& random) {
+  const at::Tensor whole = io::read_image(path, channels);
+  const io::LazyImage lazy(path, channels);
+  ASSERT_EQ(lazy.height(), whole.size(0));
+  ASSERT_EQ(lazy.width(), whole.size(1));
+  EXPECT_TRUE(at::equal(lazy.whole(), whole));
+  for (int i = 0; i < 40; ++i) {
+    const std::int64_t top = random.integer(0, lazy.height() - 1);
+    const std::int64_t left = random.integer(0, lazy.width() - 1);
+    const io::Area area{top, left, random.integer(1, lazy.height() - top),
+                        random.integer(1, lazy.width() - left)};
+    EXPECT_TRUE(at::equal(lazy.part(area), whole.narrow(0, area.top, area.height)
+                                               .narrow(1, area.left, area.width)))
+        << area.height << " x " << area.width << " at " << top << ", " << left;
+  }
+}
+
+// What a crop needs is decoded by itself, of every way to store colour.
+TEST(Image, AreasOfAJpegAreCutFromTheWhole) {
+  TempDir dir;
+  Philox random(seed(), 3);
+  for (const auto [height, width] : {std::array{83, 101}, {200, 64}, {9, 7}}) {
+    for (const auto [across, down] : {std::array{1, 1}, {2, 1}, {2, 2}, {1, 2}, {4, 1}, {4, 2}}) {
+      for (const bool progressive : {false, true}) {
+        SCOPED_TRACE(std::to_string(across) + " x " + std::to_string(down));
+        write_file(dir / "a.jpg", jpeg_of(drawing(height, width), across, down,
+                                          progressive ? 60 : 95, progressive));
+        expect_areas_of_the_whole(dir / "a.jpg", io::Channels::rgb, random);
+      }
+    }
+  }
+  cv::imwrite(dir / "grey.jpg", drawing(50, 40, CV_8UC1));
+  expect_areas_of_the_whole(dir / "grey.jpg", io::Channels::as_stored, random);
+  expect_areas_of_the_whole(dir / "grey.jpg", io::Channels::rgb, random);
+  cv::imwrite(dir / "a.png", drawing(50, 40));
+  expect_areas_of_the_whole(dir / "a.png", io::Channels::rgb, random);
+}
+
+// Rows below an area are not looked at, but that the file ends where it should is.
+TEST(Image, AFileCutShortIsFoundByAnyArea) {
+  TempDir dir;
+  const std::string whole = jpeg_of(drawing(80, 60), 1, 1, 90, false);
+  write_file(dir / "cut.jpg", whole.substr(0, whole.size() * 3 / 4));
+  EXPECT_TRUE(message_of([&] { io::LazyImage(dir / "cut.jpg", io::Channels::rgb); })
+                  .starts_with((dir / "cut.jpg") + ": JPEG file is cut short, got "));
+  std::string damaged = whole;
+  damaged.replace(damaged.size() / 3, 6, "\xFF\xD0\xFF\xD1\xFF\xD2", 6);
+  write_file(dir / "damaged.jpg", damaged);
+  EXPECT_TRUE(
+      message_of([&] { io::LazyImage(dir / "damaged.jpg", io::Channels::rgb).part({60, 0, 9, 9}); })
+          .starts_with((dir / "damaged.jpg") + ": damaged JPEG file (libjpeg: "));
 }
 
 TEST(Image, PaletteFilesKeepTheirIndices) {
