@@ -15,6 +15,7 @@
 #include "framework/engine/environment.hpp"
 #include "framework/engine/evaluator.hpp"
 #include "framework/engine/hooks/tensorboard.hpp"
+#include "framework/engine/prefetch.hpp"
 #include "framework/engine/report/record.hpp"
 #include "framework/inference/serving.hpp"
 #include "framework/ops/device.hpp"
@@ -31,15 +32,23 @@ Dataset::Context dataset_context(const Experiment& experiment) {
 /// The loader as the runner sees it: batches by number.
 class LoaderBatches final : public BatchSource {
  public:
-  LoaderBatches(std::unique_ptr<Loader> loader, std::int64_t batch_size)
-      : loader_(std::move(loader)), batch_size_(batch_size) {}
-  Batch next() override { return *loader_->next(); }
-  void seek(std::int64_t batch) override { loader_->seek(batch * batch_size_); }
+  LoaderBatches(std::unique_ptr<Loader> loader, std::int64_t batch_size, c10::Device device,
+                bool channels_last)
+      : loader_(std::move(loader)),
+        batch_size_(batch_size),
+        prefetcher_({[this] { return *loader_->next(); }, [this] { return loader_->ready(); }},
+                    device, channels_last) {}
+  Batch next() override { return prefetcher_.next(); }
+  void seek(std::int64_t batch) override {
+    prefetcher_.forget();
+    loader_->seek(batch * batch_size_);
+  }
   double seconds_waited() const override { return loader_->seconds_waited(); }
 
  private:
   std::unique_ptr<Loader> loader_;
   std::int64_t batch_size_;
+  Prefetcher prefetcher_;
 };
 
 // A part says which of its keys is wrong; here is known where that key stands.
@@ -121,6 +130,8 @@ std::unique_ptr<Loader> make_loader(const SplitSource& source, const Experiment&
   const auto seed = static_cast<std::uint64_t>(experiment.runtime.seed);
   // A step takes all its batches at once.
   const std::int64_t batches = training ? experiment.train.accumulate : 1;
+  // A tool that computes on the GPU has loaded CUDA by now.
+  const bool pinned = experiment.runtime.device != "cpu" && at::globalContext().hasCUDA();
   std::shared_ptr<Sampler> sampler;
   if (!training) {
     sampler = make_sequential_sampler(source.dataset->size());
@@ -133,7 +144,8 @@ std::unique_ptr<Loader> make_loader(const SplitSource& source, const Experiment&
                                   LoaderOptions{.batch_size = split.batch_size,
                                                 .workers = split.workers,
                                                 .prefetch = std::max(split.prefetch, batches),
-                                                .seed = seed});
+                                                .seed = seed,
+                                                .pinned = pinned});
 }
 
 std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOptions& split,
@@ -241,7 +253,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
       experiment, *parts.model, parts.freezer.get(), settings.steps,
       static_cast<double>(source.dataset->size()) / static_cast<double>(samples_in_step(experiment)));
   parts.batches = std::make_unique<LoaderBatches>(
-      make_loader(source, experiment, split, /*training=*/true), split.batch_size);
+      make_loader(source, experiment, split, /*training=*/true), split.batch_size,
+      settings.device, settings.channels_last);
   if (evaluator) {
     auto predictor = std::make_shared<inference::Predictor>(
         std::vector{member_of(experiment, parts.model)}, experiment.labels);
