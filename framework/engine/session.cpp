@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
@@ -74,6 +75,37 @@ void require(const Experiment& experiment, bool there, const std::string& path,
   const Origin file{experiment.document.files.empty() ? "" : experiment.document.files.back(), 0,
                     0};
   throw ConfigError({{file, path, what}});
+}
+
+/// No parameter may have two optimizers; one that has none, though it could learn, is told.
+void require_one_owner(const Experiment& experiment,
+                       const std::vector<optim::ModelParameter>& parameters,
+                       const optim::Freezer* freezer,
+                       const std::vector<std::pair<std::string, optim::GroupPlan>>& plans) {
+  std::map<std::string, std::string> owners;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const std::string& path = experiment.optimizer.sets[i].second.path;
+    for (const ParameterGroup& group : plans[i].second.groups) {
+      for (const std::string& name : group.names) {
+        const auto [owner, is_new] = owners.emplace(name, path);
+        if (is_new) continue;
+        located(experiment, path, [&, &other = owner->second] {
+          throw OptionError("params", "selects " + name + ", which " + other +
+                                          " trains already; each parameter has one optimizer");
+        });
+      }
+    }
+  }
+  if (plans.empty()) return;
+  std::vector<std::string> idle;
+  for (const optim::ModelParameter& parameter : parameters) {
+    if (optim::learns(parameter, freezer) && !owners.contains(parameter.name)) {
+      idle.push_back(parameter.name);
+    }
+  }
+  if (idle.empty()) return;
+  log::warning("no optimizer trains {} ({} such in all); freeze what is not to be trained",
+               idle.front(), idle.size());
 }
 
 /// 0 without a training set.
@@ -188,6 +220,7 @@ std::vector<std::pair<std::string, optim::GroupPlan>> plan_trainers(const Experi
                                             freezer, samples_in_step(experiment));
                        }));
   }
+  require_one_owner(experiment, parameters, freezer, plans);
   return plans;
 }
 
@@ -234,8 +267,9 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   settings.batch_size = split.batch_size;
   located(experiment, "train", [&] {
     settings.steps = steps_of(experiment.train, source.dataset->size(), split.batch_size);
-    settings.validation_interval = validation_interval(
-        experiment.evaluate, experiment.train, settings.steps, source.dataset->size(), split.batch_size);
+    settings.validation_interval =
+        validation_interval(experiment.evaluate, experiment.train, settings.steps,
+                            source.dataset->size(), split.batch_size);
   });
   std::shared_ptr<Evaluator> evaluator;
   if (!experiment.data.val.sets.empty() && measures_anything(experiment.evaluate)) {
@@ -249,9 +283,9 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
   inference::place(*parts.model, settings.device, settings.channels_last);
 
   parts.freezer = build_freezer(experiment, *parts.model);
-  parts.trainers = build_trainers(
-      experiment, *parts.model, parts.freezer.get(), settings.steps,
-      static_cast<double>(source.dataset->size()) / static_cast<double>(samples_in_step(experiment)));
+  parts.trainers = build_trainers(experiment, *parts.model, parts.freezer.get(), settings.steps,
+                                  static_cast<double>(source.dataset->size()) /
+                                      static_cast<double>(samples_in_step(experiment)));
   parts.batches = std::make_unique<LoaderBatches>(
       make_loader(source, experiment, split, /*training=*/true), split.batch_size,
       settings.device, settings.channels_last);
@@ -260,8 +294,8 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
         std::vector{member_of(experiment, parts.model)}, experiment.labels);
     auto record = std::make_shared<EvaluationRecord>(experiment.labels);
     const std::string path = (fs::path(work_dir_of(experiment)) / "validation.json").string();
-    parts.validate = [evaluator, predictor, record, path](
-                         const std::function<bool()>& cancelled, const RunParts::Visitor& visit) {
+    parts.validate = [evaluator, predictor, record, path](const std::function<bool()>& cancelled,
+                                                          const RunParts::Visitor& visit) {
       record->clear();
       Scores scores = evaluator->run(*predictor, cancelled, [&](const Visit& seen) {
         record->add(seen);
@@ -286,9 +320,9 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
       config::to_toml(config::dump_object(config::schema_of<Experiment>(), &experiment),
                       {.escape_references = true});
   for (const config::Path& plugin : experiment.plugins) settings.plugins.push_back(plugin.resolved);
-  settings.notes = {{"environment.json", environment_json()},
-                    {"config_origins.toml",
-                     config::to_toml(experiment.document.root, {.origins = true})}};
+  settings.notes = {
+      {"environment.json", environment_json()},
+      {"config_origins.toml", config::to_toml(experiment.document.root, {.origins = true})}};
   settings.resume = resume;
   return std::make_unique<Runner>(std::move(parts), std::move(settings));
 }

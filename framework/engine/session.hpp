@@ -55,7 +55,8 @@ STRATA_API std::vector<Trainer> build_trainers(const Experiment& experiment,
                                                const optim::Freezer* freezer, std::int64_t steps,
                                                double steps_in_epoch = 0.0);
 
-/// Everything that a training run needs, built. `resume`: checkpoint folder, or "".
+/// Everything that a training run needs, built; `experiment` must outlive it. `resume`: checkpoint
+/// folder, or "".
 STRATA_API std::unique_ptr<Runner> make_runner(const Experiment& experiment,
                                                const std::string& resume);
 

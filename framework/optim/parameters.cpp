@@ -285,11 +285,17 @@ void Freezer::fix_modes(std::int64_t step) {
   }
 }
 
+bool learns(const ModelParameter& parameter, const Freezer* freezer) {
+  if (freezer == nullptr) return parameter.tensor.requires_grad();
+  if (freezer->frozen_for_good(parameter.name)) return false;
+  return parameter.tensor.requires_grad() || freezer->frozen(parameter.name, 0);  // or thaws
+}
+
 GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
                       const OptimizerOptions& options, const Freezer* freezer,
                       std::int64_t samples) {
+  const std::vector<std::string> names = names_of(parameters);
   for (std::size_t i = 0; i < options.params.size(); ++i) {
-    const std::vector<std::string> names = names_of(parameters);
     const bool used = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
       return config::glob_match(options.params[i], name);
     });
@@ -311,11 +317,7 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
     if (!options.params.empty() && !config::glob_match_any(options.params, parameter.name)) {
       continue;
     }
-    const bool thaws = freezer != nullptr && !freezer->frozen_for_good(parameter.name) &&
-                       freezer->frozen(parameter.name, 0);
-    const bool frozen = freezer != nullptr && freezer->frozen_for_good(parameter.name);
-    // What the model itself made constant is frozen too.
-    if (frozen || (!thaws && !parameter.tensor.requires_grad())) {
+    if (!learns(parameter, freezer)) {
       ++still.tensors;
       still.elements += parameter.tensor.numel();
       continue;
@@ -334,7 +336,7 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
     place->names.push_back(parameter.name);
     place->parameters.push_back(parameter.tensor);
     std::string label = setting.rules.empty() ? "(no rule)" : setting.rules;
-    if (thaws) label += " (thaws)";
+    if (freezer != nullptr && freezer->frozen(parameter.name, 0)) label += " (thaws)";
     count(lines, {std::move(label), fmt::format("{:g}", lr), fmt::format("{:g}", decay)},
           parameter.tensor);
   }

@@ -55,6 +55,10 @@ class STRATA_API Freezer {
   std::vector<std::int64_t> until_;  // step from which each of them is trained
 };
 
+/// Whether it is trained at any step of the run: neither frozen for good nor made constant by the
+/// model. `freezer` may be null.
+STRATA_API bool learns(const ModelParameter& parameter, const Freezer* freezer);
+
 /// The groups of one optimizer and how they came about.
 struct GroupPlan {
   std::vector<ParameterGroup> groups;  // parameters of equal settings share one
