@@ -74,7 +74,7 @@ struct BoundaryOptions {
   std::optional<std::int64_t> tolerance;
   double ratio = 0.0;  // of the diagonal
 
-  static auto common() {
+  static auto fields() {
     using config::field;
     using O = BoundaryOptions;
     return std::tuple{
@@ -92,11 +92,9 @@ struct BoundaryOptions {
 
 struct BoundaryIoUOptions : BoundaryOptions {
   BoundaryIoUOptions() { ratio = 0.02; }
-  static auto fields() { return common(); }
 };
 struct BoundaryF1Options : BoundaryOptions {
   BoundaryF1Options() { ratio = 0.0075; }
-  static auto fields() { return common(); }
 };
 
 /// What the two have in common: the walk over samples and classes.

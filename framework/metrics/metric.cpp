@@ -13,6 +13,11 @@ namespace strata {
 
 Metric::~Metric() = default;
 
+bool more_is_better(const std::string& score, const std::string& rule) {
+  if (rule != "auto") return rule == "max";
+  return score.find("loss") == std::string::npos && score.find("error") == std::string::npos;
+}
+
 double ratio(std::int64_t numerator, std::int64_t denominator) {
   return denominator == 0 ? std::numeric_limits<double>::quiet_NaN()
                           : static_cast<double>(numerator) / static_cast<double>(denominator);

@@ -50,6 +50,10 @@ class STRATA_API Metric {
   virtual std::optional<ConfusionTable> confusion() const { return std::nullopt; }
 };
 
+/// Whether the larger score is the better one: by `rule` "max" it is, by "min" it is not, by "auto"
+/// it is unless the score's name has "loss" or "error".
+STRATA_API bool more_is_better(const std::string& score, const std::string& rule);
+
 /// Mean of the values that are not NaN; NaN when there is none.
 STRATA_API double mean_of_defined(const std::vector<double>& values);
 /// NaN when the denominator is 0.

@@ -11,7 +11,7 @@ namespace strata::engine {
 
 struct EarlyStoppingOptions {
   std::string monitor;
-  std::string rule = "max";
+  std::string rule = "auto";
   double min_delta = 0.0;
   std::int64_t patience = 5;
 
@@ -20,8 +20,10 @@ struct EarlyStoppingOptions {
     return std::tuple{field("monitor", &EarlyStoppingOptions::monitor,
                             "the score to watch (\"miou\", \"f1.changed\")")
                           .required(),
-                      field("rule", &EarlyStoppingOptions::rule, "whether more or less is better")
-                          .one_of({"max", "min"}),
+                      field("rule", &EarlyStoppingOptions::rule,
+                            "whether more is better; auto: yes, unless the name has \"loss\" or "
+                            "\"error\"")
+                          .one_of({"auto", "max", "min"}),
                       field("min_delta", &EarlyStoppingOptions::min_delta,
                             "what a score must gain at least to count as better")
                           .at_least(0),
@@ -38,7 +40,8 @@ class EarlyStoppingHook final : public Hook {
 
   void after_validation(RunState& state) override {
     const double value = value_of(state.scores);
-    const double gain = options_.rule == "max" ? value - best_ : best_ - value;
+    const double gain =
+        more_is_better(options_.monitor, options_.rule) ? value - best_ : best_ - value;
     // A score that is not a number is no gain; the first number always is.
     if (!std::isnan(value) && (!any_ || gain > options_.min_delta)) {
       best_ = value;
