@@ -8,6 +8,7 @@
 #include <map>
 
 #include "framework/engine/session.hpp"
+#include "framework/inference/merge.hpp"
 #include "framework/inference/serving.hpp"
 
 namespace strata::engine {
@@ -22,14 +23,6 @@ std::vector<std::shared_ptr<Metric>> build_metrics(const Experiment& experiment)
     metrics.push_back(slot.build({experiment.labels}));
   }
   return metrics;
-}
-
-Batch sample_of(const Batch& batch, std::int64_t n) {
-  Batch one = batch;
-  for (at::Tensor& images : one.images) images = images.narrow(0, n, 1);
-  for (auto& [name, target] : one.targets) target.data = target.data.narrow(0, n, 1);
-  one.meta = {batch.meta.at(n)};
-  return one;
 }
 
 Outputs sample_of(const Outputs& outputs, std::int64_t n) {
@@ -115,10 +108,11 @@ void Evaluator::measure(Set& set, const inference::Predictor& predictor,
   LossMeans losses;
   std::uint64_t number = 0;
   const auto loader = make_loader(set.source, experiment_, *set.split, /*training=*/false);
+  const c10::Device device = device_of(experiment_);
+  const bool channels_last = wants_channels_last(experiment_);
   while (auto batch = loader->next()) {
     if (cancelled && cancelled()) return;
-    const Batch moved =
-        inference::to_device(*batch, device_of(experiment_), wants_channels_last(experiment_));
+    const Batch moved = inference::to_device(*batch, device, channels_last);
     const Outputs outputs = predictor.predict(moved);
     for (const auto& metric : set.metrics) metric->update(outputs, moved);
     if (experiment_.evaluate.loss) {
@@ -139,7 +133,7 @@ void Evaluator::measure(Set& set, const inference::Predictor& predictor,
 Visit Evaluator::visit_of(Set& set, const Batch& batch, const Outputs& outputs) const {
   const auto measure_one = [&set, &batch, &outputs](Metric& metric, std::int64_t n) {
     metric.reset();
-    metric.update(sample_of(outputs, n), sample_of(batch, n));
+    metric.update(sample_of(outputs, n), inference::part_of(batch, n, 1));
     return metric.scores();
   };
   Visit visit{set.name, batch, outputs, {}, {}};

@@ -27,14 +27,16 @@ using Visitor = std::function<void(const Visit&)>;
 /// Measures models, again and again: files are listed once.
 class STRATA_API Evaluator {
  public:
-  /// `cache`: memory to keep decoded samples in from one run to the next; null: none.
+  /// Refers to both for as long as it lives. `cache`: memory to keep decoded samples in from one
+  /// run to the next; null: none.
   Evaluator(const Experiment& experiment, const SplitSets& splits,
             const std::shared_ptr<MemoryBudget>& cache = nullptr);
   ~Evaluator();
 
   /// Scores of what `predictor` predicts (its models in eval mode): those of the metrics, then with
-  /// `evaluate.loss` "loss" and "loss.<term>" (means over the samples; of an ensemble's first model), prefixed with "<set>." of
-  /// named sets. Stops early, with what it has, once `cancelled` says so.
+  /// `evaluate.loss` "loss" and "loss.<term>" (means over the samples; of an ensemble's first
+  /// model), prefixed with "<set>." of named sets. Stops early, with what it has, once `cancelled`
+  /// says so.
   Scores run(const inference::Predictor& predictor,
              const std::function<bool()>& cancelled = nullptr, const Visitor& visit = nullptr);
 
@@ -54,8 +56,8 @@ class STRATA_API Evaluator {
  private:
   struct Set;
   Visit visit_of(Set& set, const Batch& batch, const Outputs& outputs) const;
-  void measure(Set& set, const inference::Predictor& predictor, const std::function<bool()>& cancelled, const Visitor& visit,
-               Scores& scores);
+  void measure(Set& set, const inference::Predictor& predictor,
+               const std::function<bool()>& cancelled, const Visitor& visit, Scores& scores);
 
   const Experiment& experiment_;
   std::vector<std::unique_ptr<Set>> sets_;
