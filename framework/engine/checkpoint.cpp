@@ -109,12 +109,12 @@ std::string write_checkpoint(const std::string& work_dir, std::int64_t step,
     write_text(beside / kState, checkpoint.state);
     write_text(beside / kConfig, checkpoint.config);
     write_text(beside / kManifest, manifest_text(beside, step, checkpoint));
-    for (const std::string& name : files_of(checkpoint)) sync_path(beside / name);
-    sync_path(beside);
+    sync_path(beside);  // the files are synced by who wrote them
     replace(beside, final, replaced);
     sync_path(work_dir);
-    fs::remove_all(beside);
-    fs::remove_all(replaced);
+    // It is saved now: what cannot be cleaned up is no failure.
+    fs::remove_all(beside, ignored);
+    fs::remove_all(replaced, ignored);
   } catch (const std::exception& error) {
     fs::remove_all(beside, ignored);
     if (fs::exists(replaced, ignored) && !fs::exists(final, ignored)) {

@@ -27,13 +27,13 @@ struct RunState {
   std::int64_t steps = 0;  // of the whole run
   std::int64_t epoch = 0;
   Model* model = nullptr;
-  const Batch* batch = nullptr;    // of the step's last (micro-)batch
-  const Losses* losses = nullptr;  // of that batch
-  Scores scores;                        // of the newest validation
-  std::map<std::string, double> logged; // values hooks add to this step's log line
-  std::vector<Picture> pictures;        // of the newest validation, made by hooks
-  bool resumed = false;                 // this process goes on with an earlier one's run
-  bool stop = false;                    // set by a hook to end the run after this step
+  const Batch* batch = nullptr;          // of the step's last (micro-)batch
+  const Losses* losses = nullptr;        // of that batch, without graphs
+  Scores scores;                         // of the newest validation
+  std::map<std::string, double> logged;  // values hooks add to this step's log line
+  std::vector<Picture> pictures;         // of the newest validation, made by hooks
+  bool resumed = false;                  // this process goes on with an earlier one's run
+  bool stop = false;                     // set by a hook to end the run after this step
 };
 
 class STRATA_API Hook {
@@ -52,7 +52,7 @@ class STRATA_API Hook {
   virtual void before_step(RunState&) {}
   virtual void after_step(RunState&) {}
   /// Called before each validation. What it returns lives until that is over, however it ends: its
-  /// destructor takes back what was done to the model.
+  /// destructor takes back what was done to the model. Of several hooks the last is the first to.
   virtual std::shared_ptr<void> during_validation(RunState&) { return nullptr; }
   /// A batch of a validation and what the model made of it; `set` is "" for the only set.
   virtual void on_validation_batch(RunState&, const std::string& set, const Batch& batch,

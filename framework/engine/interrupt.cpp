@@ -1,22 +1,25 @@
 #include "framework/engine/interrupt.hpp"
 
+#include <atomic>
+
 namespace strata::engine {
 namespace {
 
-volatile std::sig_atomic_t g_raised = 0;
+// The handler may run on any thread; only what is lock-free may be used there.
+std::atomic<bool> g_raised = false;
+static_assert(std::atomic<bool>::is_always_lock_free);
 
 void on_signal(int signal) {
-  if (g_raised != 0) {
+  if (g_raised.exchange(true)) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }
-  g_raised = 1;
 }
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
-  g_raised = 0;
+  g_raised = false;
   struct sigaction action {};
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
@@ -30,6 +33,6 @@ InterruptGuard::~InterruptGuard() {
   ::sigaction(SIGTERM, &old_terminate_, nullptr);
 }
 
-bool InterruptGuard::raised() { return g_raised != 0; }
+bool InterruptGuard::raised() { return g_raised; }
 
 }  // namespace strata::engine

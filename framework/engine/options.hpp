@@ -118,10 +118,12 @@ struct EvaluateOptions {
               "epochs between validations, instead of `interval`")
             .at_least(1),
         field("metrics", &EvaluateOptions::metrics, "what is measured, by name"),
-        field("loss", &EvaluateOptions::loss,
-              "also measure the loss: \"loss\" and its terms as \"loss.<term>\", means over samples"),
+        field(
+            "loss", &EvaluateOptions::loss,
+            "also measure the loss: \"loss\" and its terms as \"loss.<term>\", means over samples"),
         field("best", &EvaluateOptions::best,
-              "the number (\"miou\", \"f1.changed\", \"city.miou\" of a named set) that decides which checkpoint is the best; "
+              "the number (\"miou\", \"f1.changed\", \"city.miou\" of a named set) that decides "
+              "which checkpoint is the best; "
               "left out: the first one that the metrics give"),
         field("best_rule", &EvaluateOptions::best_rule,
               "whether more is better; auto: yes, unless the name has \"loss\" or \"error\"")

@@ -8,13 +8,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <deque>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
@@ -55,11 +55,6 @@ void seed_torch(std::uint64_t seed, std::uint64_t batch) {
   generator.set_current_seed(mixed);
 }
 
-bool more_is_better(const std::string& score, const std::string& rule) {
-  if (rule != "auto") return rule == "max";
-  return score.find("loss") == std::string::npos && score.find("error") == std::string::npos;
-}
-
 /// Peak of what tensors took of a GPU's memory.
 std::int64_t peak_device_memory_mib(c10::Device device) {
   const auto stats = c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
@@ -82,8 +77,8 @@ std::map<std::string, std::string> shared_keys(const std::string& config, const 
   for (const auto& [path, value] : config::leaves(document.root)) {
     const bool shared =
         path.starts_with("model.") || path.starts_with("data.") || path.starts_with("optimizer.");
-    const bool no_matter = path.ends_with(".workers") || path.ends_with(".prefetch") ||
-                           path.ends_with(".cache");
+    const bool no_matter =
+        path.ends_with(".workers") || path.ends_with(".prefetch") || path.ends_with(".cache");
     if (shared && !no_matter) keys[path] = value->str();
   }
   return keys;
@@ -128,6 +123,14 @@ std::string files_of(const Batch& batch) {
     }
   }
   return count > kMost ? fmt::format("{} and {} more", text, count - kMost) : text;
+}
+
+/// Backward is done: nothing needs the graphs, which would live until the next step.
+Losses without_graphs(Losses losses) {
+  for (auto* values : {&losses.terms, &losses.logged}) {
+    for (auto& [name, value] : *values) value = value.detach();
+  }
+  return losses;
 }
 
 std::string key_of(const std::string& optimizer, const std::string& state) {
@@ -232,6 +235,10 @@ class Runner::Implementation {
     return due(settings_.train.checkpoint_interval.value_or(settings_.validation_interval)) ||
            state_.step == state_.steps;
   }
+  std::int64_t epoch() const {
+    if (settings_.samples_in_epoch == 0) return 0;
+    return batches_ * settings_.batch_size / settings_.samples_in_epoch;
+  }
   double factor_of(const Trainer& trainer, std::int64_t step) const {
     return trainer.schedule ? trainer.schedule->factor(step) : 1.0;
   }
@@ -250,6 +257,7 @@ class Runner::Implementation {
   std::size_t micro_ = 0;                                  // which of them the model is given
   bool overflow_ = false;                                  // in the step under way
   std::int64_t updates_ = 0;                               // of optimizers, in the step under way
+  std::set<std::string> stepped_;                          // optimizers, by the model itself in it
   int skips_ = 0;                                          // steps left out in a row
   std::deque<std::pair<std::int64_t, std::string>> read_;  // batches since the last log line
   Window window_;
@@ -260,7 +268,7 @@ class Runner::Implementation {
   std::int64_t batches_ = 0;     // taken from the source, whole run
   std::int64_t validated_ = -1;  // step of the newest validation
   std::int64_t saved_ = -1;      // step of the newest checkpoint
-  std::int64_t first_step_ = 0;  // where this process began
+  std::int64_t logged_ = 0;      // step of the newest log line, or where this process began
   double waited_ = 0.0;          // for data, up to the newest log line
   std::string running_loss_;
   bool started_ = false;  // time_start() was called
@@ -277,11 +285,16 @@ void Runner::Implementation::start() {
     prepare_work_dir(settings_.work_dir);
   } else {
     resume();
-    const fs::path from = fs::path(settings_.resume).parent_path();
+    // As it was given it may end in a slash, or be a link.
+    const fs::path from = fs::canonical(settings_.resume).parent_path();
     std::error_code error;
     if (fs::equivalent(from, settings_.work_dir, error)) {
       remove_remains(settings_.work_dir);
       keep_up_to(settings_.work_dir, state_.step);
+      // A better one of the branch that is given up may have taken the link.
+      for (const auto& [step, path] : checkpoints_in(settings_.work_dir)) {
+        if (step == best_.step) mark_best(settings_.work_dir, step);
+      }
     } else {
       prepare_work_dir(settings_.work_dir);
       history = from.string();
@@ -297,7 +310,8 @@ void Runner::Implementation::start() {
   write_text(file("config.toml"), settings_.config);
   for (const auto& [name, text] : settings_.notes) write_text(file(name.c_str()), text);
   parts_.batches->seek(batches_);
-  first_step_ = state_.step;
+  state_.epoch = epoch();
+  logged_ = state_.step;
   if (parts_.freezer) parts_.freezer->apply(state_.step);
   set_modes();
 }
@@ -426,7 +440,7 @@ void Runner::Implementation::update(const Trainer& trainer) {
       gradients.push_back(parameter.grad());
     }
   }
-  if (own.empty()) return;  // the model has stepped it already
+  if (own.empty()) return;
   if (scaler_ && !scaler_->unscale(gradients)) {
     overflow_ = true;
     return;
@@ -448,7 +462,8 @@ void Runner::Implementation::step_by_name(const std::string& name) {
     // The model calls this once a batch; the step is due with the last one.
     if (micro_ + 1 == step_batches_.size()) {
       update(trainer);
-      trainer.optimizer->zero_grad();  // the common update finds nothing left to do
+      trainer.optimizer->zero_grad();
+      stepped_.insert(name);
       Autocast::forget_weights();
     }
     return;
@@ -473,21 +488,24 @@ bool Runner::Implementation::train_step() {
   if (parts_.freezer && parts_.freezer->apply(state_.step)) set_modes();
   for_hooks([&](Hook& hook) { hook.before_step(state_); });
   load_step();
-  if (state_.step == first_step_ && !started_) time_start();
+  if (!started_) time_start();
   const std::int64_t first = batches_;
   overflow_ = false;
   updates_ = 0;
+  stepped_.clear();
   for (micro_ = 0; micro_ < step_batches_.size(); ++micro_) {
     context_.step_number = state_.step;
     context_.random = Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_));
     seed_torch(settings_.seed, static_cast<std::uint64_t>(batches_));
     const Autocast mixed(settings_.device.type(), amp_);
-    losses_.push_back(parts_.model->train_step(batch(), context_));
+    losses_.push_back(without_graphs(parts_.model->train_step(batch(), context_)));
     ++batches_;
   }
   --micro_;
   for (const Trainer& trainer : parts_.trainers) {
-    update(trainer);
+    // What the model has stepped itself may have gradients again: a generator's loss has some for
+    // the discriminator that it goes through.
+    if (!stepped_.contains(trainer.name)) update(trainer);
     trainer.optimizer->zero_grad();
   }
   if (check_overflow()) return false;
@@ -499,9 +517,7 @@ bool Runner::Implementation::train_step() {
     window_.add(losses_[i].logged, weight, number);
   }
   ++state_.step;
-  if (settings_.samples_in_epoch > 0) {
-    state_.epoch = batches_ * settings_.batch_size / settings_.samples_in_epoch;
-  }
+  state_.epoch = epoch();
   if (device_waits()) check_finite();
   state_.batch = &batch();
   state_.losses = &losses_.back();
@@ -571,10 +587,9 @@ void Runner::Implementation::time_start() {
 void Runner::Implementation::log_step() {
   const double seconds = pace_.take();
   const double waited = parts_.batches->seconds_waited();
-  const std::int64_t steps =
-      std::min(settings_.train.log_interval, std::max<std::int64_t>(state_.step - first_step_, 1));
-  const double data_seconds = (waited - waited_) / static_cast<double>(steps);
+  const double data_seconds = (waited - waited_) / static_cast<double>(state_.step - logged_);
   waited_ = waited;
+  logged_ = state_.step;
   Json line, timing;
   line["step"] = state_.step;
   if (settings_.samples_in_epoch > 0) line["epoch"] = state_.epoch;
@@ -624,8 +639,14 @@ void Runner::Implementation::validate() {
   state_.pictures.clear();
   Scores scores;
   {
-    std::vector<std::shared_ptr<void>> meanwhile;
-    for_hooks([&](Hook& hook) { meanwhile.push_back(hook.during_validation(state_)); });
+    // Taken back last first: a second hook has changed what the first one had made of the model.
+    struct Meanwhile {
+      ~Meanwhile() {
+        while (!all.empty()) all.pop_back();
+      }
+      std::vector<std::shared_ptr<void>> all;
+    } meanwhile;
+    for_hooks([&](Hook& hook) { meanwhile.all.push_back(hook.during_validation(state_)); });
     // Not inference mode: what a model caches while it is measured may later be part of a graph.
     const at::NoGradGuard no_grad;
     scores = parts_.validate(
@@ -704,12 +725,15 @@ RunEnd Runner::Implementation::run() {
       pace_.end();
       show_progress();
       const bool logging = due(settings_.train.log_interval) || state_.step == state_.steps;
-      if (logging || checkpoint_due()) check_finite();
+      if (logging || checkpoint_due() || validation_due()) check_finite();
       if (logging) log_step();
     }
-    owed = false;
     if (validation_due() && validated_ != state_.step) validate();
-    if (!InterruptGuard::raised() && (checkpoint_due() || best_.step == state_.step)) save();
+    // What was owed is paid for good: its line is in scalars.jsonl, and a run that is resumed from
+    // here once more must not write it again.
+    const bool saving = owed || checkpoint_due() || best_.step == state_.step;
+    if (saving && !InterruptGuard::raised()) save();
+    owed = false;
   }
   const bool finished = state_.step == state_.steps && !InterruptGuard::raised();
   if (saved_ != state_.step && state_.step > 0) {

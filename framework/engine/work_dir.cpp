@@ -24,10 +24,10 @@ namespace fs = std::filesystem;
 
 // What runs and tools write. Anything else in the folder is the user's and stays.
 constexpr std::array kNames{
-    "best",        "config.toml", "config_origins.toml", "environment.json", "metrics.json",
-    "pictures",    "predictions", "report.html",         "scalars.csv",      "scalars.jsonl",
-    "tensorboard", "test.json",   "timing.jsonl",        "trace.json",       "train.log",
-    "validation.json"};
+    "best",         "config.toml",   "config_origins.toml", "environment.json",
+    "metrics.json", "pictures",      "predictions",         "report.html",
+    "scalars.csv",  "scalars.jsonl", "tensorboard",         "test.json",
+    "timing.jsonl", "trace.json",    "train.log",           "validation.json"};
 
 bool of_a_run(const std::string& name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||

@@ -34,7 +34,11 @@ class ProfilerHook final : public Hook {
   ProfilerHook(const ProfilerOptions& options, const Context& context)
       : options_(options), key_(context.name) {}
   ~ProfilerHook() override {
-    if (recording_) torch::autograd::profiler::disableProfiler();
+    if (!recording_) return;
+    try {  // a run is being given up: there is nobody to tell
+      torch::autograd::profiler::disableProfiler();
+    } catch (...) {
+    }
   }
 
   int priority() const override { return 100; }  // what other hooks do before a step is not its

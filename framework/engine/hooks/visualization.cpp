@@ -38,7 +38,7 @@ class VisualizationHook final : public Hook {
 
   std::shared_ptr<void> during_validation(RunState& state) override {
     drawn_.clear();
-    drawing_ = validations_++ % options_.interval == 0;
+    drawing_ = validations_ % options_.interval == 0;
     folder_ =
         std::filesystem::path(state.work_dir) / "pictures" / ("step_" + std::to_string(state.step));
     return nullptr;
@@ -62,6 +62,9 @@ class VisualizationHook final : public Hook {
     }
   }
 
+  // Not before: one that was interrupted is done again, and must find the same count.
+  void after_validation(RunState&) override { ++validations_; }
+
   std::string save_state() const override { return std::to_string(validations_); }
   void load_state(const std::string& text) override { validations_ = std::stoll(text); }
 
@@ -75,19 +78,6 @@ class VisualizationHook final : public Hook {
       return name;
     }
     return std::to_string(n);
-  }
-
-  /// [H, W, 3] uint8 of an image [C, H, W]: the first three channels, or the first one as grey;
-  /// values that are no bytes are stretched to 0 … 255.
-  static at::Tensor rgb(at::Tensor image) {
-    image = image.size(0) >= 3 ? image.narrow(0, 0, 3)
-                               : image.narrow(0, 0, 1).expand({3, image.size(1), image.size(2)});
-    if (image.scalar_type() != at::kByte) {
-      image = image.to(at::kFloat);
-      const at::Tensor low = image.min(), range = (image.max() - low).clamp_min(1e-12);
-      image = ((image - low) * (255.0 / range)).round().to(at::kByte);
-    }
-    return image.permute({1, 2, 0}).contiguous();
   }
 
   at::Tensor draw(const Batch& batch, std::int64_t n, const at::Tensor& predicted,
@@ -105,7 +95,9 @@ class VisualizationHook final : public Hook {
     const bool change = label.role == "change";
     const at::Tensor prediction = cut(predicted), truth = cut(target.data);
     std::vector<at::Tensor> row;
-    for (const at::Tensor& date : batch.images) row.push_back(rgb(cut(date)));
+    for (const at::Tensor& date : batch.images) {
+      row.push_back(inference::displayable(cut(date).permute({1, 2, 0})));
+    }
     const at::Tensor image = row[inference::date_under(label, row.size())];
     row.push_back(inference::overlay(image, truth, label, options_.opacity, change));
     row.push_back(inference::overlay(image, prediction, label, options_.opacity, change));
@@ -116,7 +108,7 @@ class VisualizationHook final : public Hook {
   }
 
   VisualizationOptions options_;
-  std::int64_t validations_ = 0;
+  std::int64_t validations_ = 0;  // complete ones
   bool drawing_ = false;
   std::map<std::string, std::int64_t> drawn_;  // samples of each set
   std::filesystem::path folder_;

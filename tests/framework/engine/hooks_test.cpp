@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -93,6 +94,19 @@ TEST(Ema, TrainingDoesNotSeeIt) {
               read_text(without / "step_12/model.safetensors"));
 }
 
+TEST(Ema, SeveralGiveTheWeightsBackInTurn) {
+  const TempDir with, without;
+  StubRun run(with.path());
+  run.hooks = {{"fast", "type = \"EMAHook\"\nmomentum = 0.5"},
+               {"slow", "type = \"EMAHook\"\nmomentum = 0.01"}};
+  run.make().run();
+  run.settings.work_dir = without.path();
+  run.hooks.clear();
+  run.make().run();
+  EXPECT_TRUE(read_text(with / "step_12/model.safetensors") ==
+              read_text(without / "step_12/model.safetensors"));
+}
+
 TEST(Ema, AHookThatIsInterruptedGivesTheWeightsBack) {
   struct Failing final : StubModel {
     Outputs predict(const Batch&) override { throw DataError("no such picture"); }
@@ -114,13 +128,8 @@ TEST(Hooks, MayNotTakeTheNameOfAFile) {
   const TempDir folder;
   StubRun run(folder.path(), 2);
   run.hooks = {{"optimizer", "type = \"EMAHook\""}};
-  try {
-    run.make();
-    FAIL();
-  } catch (const UserError& error) {
-    EXPECT_STREQ(error.what(),
-                 "hooks.optimizer: a checkpoint has a file of this name; choose another");
-  }
+  EXPECT_EQ(tests::message_of([&] { run.make(); }),
+            "hooks.optimizer: a checkpoint has a file of this name; choose another");
 }
 
 TEST(Csv, IsTheTableOfTheScalars) {
@@ -170,6 +179,27 @@ TEST(Visualization, DrawsImagesTruthPredictionAndDifference) {
   const at::Tensor colour = at::tensor({255, 0, 0}, at::kFloat) * truth;
   const at::Tensor mixed = (0.5 * image.to(at::kFloat) + 0.5 * colour).round().to(at::kByte);
   EXPECT_LE((picture.narrow(1, 9, 5).to(at::kInt) - mixed.to(at::kInt)).abs().max().item<int>(), 1);
+}
+
+// The interrupted validation is done again: it must not have counted.
+TEST(Visualization, GoesOnAfterAnInterruptedValidation) {
+  struct Interrupting final : StubModel {
+    Outputs predict(const Batch& batch) override {
+      std::raise(SIGTERM);
+      return StubModel::predict(batch);
+    }
+  };
+  const TempDir straight, broken;
+  StubRun run(straight.path());
+  run.hooks = {{"draw", "type = \"VisualizationHook\"\ninterval = 2\nsamples = 1"}};
+  run.make().run();
+  run.settings.work_dir = broken.path();
+  EXPECT_EQ(run.make(std::make_shared<Interrupting>()).run(), RunEnd::interrupted);
+  run.settings.resume = broken / "step_4";
+  EXPECT_EQ(run.make().run(), RunEnd::finished);
+  tests::expect_same_run(straight.path(), broken.path(), 12);
+  EXPECT_FALSE(fs::exists(broken / "pictures/step_8"));
+  EXPECT_TRUE(fs::exists(broken / "pictures/step_12/1000a.png"));
 }
 
 TEST(Tensorboard, HasScalarsAndPictures) {

@@ -139,11 +139,16 @@ class LoadedBatches final : public engine::BatchSource {
 
 class StubBatches final : public engine::BatchSource {
  public:
-  Batch next() override { return stub_batch(number_++); }
+  Batch next() override {
+    ++taken_;
+    return stub_batch(number_++);
+  }
   void seek(std::int64_t batch) override { number_ = batch; }
+  /// As if each had taken a second.
+  double seconds_waited() const override { return static_cast<double>(taken_); }
 
  private:
-  std::int64_t number_ = 0;
+  std::int64_t number_ = 0, taken_ = 0;
 };
 
 struct StubRun {
