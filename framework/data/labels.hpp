@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "framework/base/export.hpp"
 #include "framework/config/schema.hpp"
 #include "framework/model/spec.hpp"
 
@@ -43,7 +44,7 @@ struct LabelOptions {
 };
 
 /// Reads the label files of one target. Thread-safe.
-class LabelReader {
+class STRATA_API LabelReader {
  public:
   /// `files`: all label files of the data set, from which "auto" looks into a few. Throws
   /// OptionError for options that do not fit the label.

@@ -55,9 +55,9 @@ void write_torch_file(const std::string& path, const TensorMap& tensors) {
   PickleText pickle;
   pickle.global("collections", "OrderedDict").raw(")R(");
   for (const auto& [name, tensor] : tensors) {
-    const auto* stored = std::find_if(kTorchTypes.begin(), kTorchTypes.end(), [&](const auto& t) {
-      return t.type == tensor.scalar_type();
-    });
+    const at::ScalarType type = tensor.scalar_type();
+    const auto* stored = std::find_if(kTorchTypes.begin(), kTorchTypes.end(),
+                                      [&](const auto& t) { return t.type == type; });
     if (stored == kTorchTypes.end() || !names.insert(name).second) {
       throw CheckpointError(path + ": tensor \"" + name +
                             "\" cannot be stored (its type, or a second of that name)");
