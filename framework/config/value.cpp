@@ -183,6 +183,27 @@ std::string join_path(std::string_view path, std::string_view key) {
   return path.empty() ? key_text(key) : std::string(path) + "." + key_text(key);
 }
 
+namespace {
+
+// The character that an escape of toml_quoted() stands for; `at`, behind the backslash, goes to the
+// last character of the escape.
+char unescaped(std::string_view text, std::size_t& at) {
+  if (text[at] == 'n') return '\n';
+  if (text[at] == 'r') return '\r';
+  if (text[at] == 't') return '\t';
+  if (text[at] == 'u' && at + 4 < text.size()) {
+    unsigned code = 0;
+    const char* end = text.data() + at + 5;
+    if (std::from_chars(text.data() + at + 1, end, code, 16).ptr == end && code < 0x80) {
+      at += 4;
+      return static_cast<char>(code);
+    }
+  }
+  return text[at];
+}
+
+}  // namespace
+
 std::vector<std::string> split_path(std::string_view path) {
   std::vector<std::string> segments;
   if (path.empty()) return segments;
@@ -194,7 +215,7 @@ std::vector<std::string> split_path(std::string_view path) {
       if (c == quote) {
         quote = 0;
       } else if (c == '\\' && quote == '"' && i + 1 < path.size()) {
-        segments.back() += path[++i];
+        segments.back() += unescaped(path, ++i);
       } else {
         segments.back() += c;
       }
