@@ -79,10 +79,11 @@ std::size_t same_start(const std::string& a, const std::string& b) {
 }  // namespace
 
 std::string did_you_mean(const std::string& name, const std::vector<std::string>& candidates) {
+  constexpr std::size_t kLongest = 200;  // comparing costs the product of two lengths
   const std::string* best = nullptr;
   std::size_t best_distance = std::max<std::size_t>(1, std::min<std::size_t>(4, name.size() / 2));
   for (const std::string& candidate : candidates) {
-    if (candidate == name) continue;
+    if (candidate == name || std::max(name.size(), candidate.size()) > kLongest) continue;
     const std::size_t distance = edit_distance(name, candidate);
     const bool is_tie = distance == best_distance &&
                         (best == nullptr || same_start(name, candidate) > same_start(name, *best));

@@ -1,7 +1,7 @@
 #include "framework/config/config.hpp"
 
 #include <algorithm>
-#include <filesystem>
+#include <set>
 
 #include "framework/config/inherit.hpp"
 #include "framework/config/toml_reader.hpp"
@@ -23,14 +23,9 @@ void finish(Document& document, Value tree, const std::vector<std::string>& over
 
 // Problems that one cause made twice (a base that two files include).
 void drop_repeated(std::vector<Problem>& problems) {
-  std::vector<Problem> unique;
-  for (Problem& problem : problems) {
-    const bool known = std::any_of(unique.begin(), unique.end(), [&](const Problem& other) {
-      return other.str() == problem.str();
-    });
-    if (!known) unique.push_back(std::move(problem));
-  }
-  problems = std::move(unique);
+  std::set<std::string> known;
+  std::erase_if(problems,
+                [&](const Problem& problem) { return !known.insert(problem.str()).second; });
 }
 
 }  // namespace

@@ -15,6 +15,13 @@ namespace {
 constexpr const char* kDelete = "_delete_";
 constexpr const char* kOverride = "--set ";
 
+void append_history(History& history, const History& later) {
+  for (const auto& [key, changes] : later) {
+    auto& all = history[key];
+    all.insert(all.end(), changes.begin(), changes.end());
+  }
+}
+
 bool is_override(const Origin& origin) {
   return origin.line == 0 && origin.source.starts_with(kOverride);
 }
@@ -186,19 +193,13 @@ Value Inheritance::compose(Value own, const std::string& path, const std::string
     History own_history;
     Value base = read(bases[i], origins[i], own_history);
     merge(tree, std::move(base), "", history, document_.problems);
-    for (auto& [key, changes] : own_history) {
-      auto& all = history[key];
-      all.insert(all.end(), changes.begin(), changes.end());
-    }
+    append_history(history, own_history);
   }
   History own_history;
   record(own, "", own_history);
   own_history.erase("");
   merge(tree, std::move(own), "", history, document_.problems);
-  for (auto& [key, changes] : own_history) {
-    auto& all = history[key];
-    all.insert(all.end(), changes.begin(), changes.end());
-  }
+  append_history(history, own_history);
   auto& files = document_.files;
   if (std::find(files.begin(), files.end(), path) == files.end()) files.push_back(path);
   return tree;
@@ -329,10 +330,7 @@ void apply_override(const std::string& text, Document& document, Value& root) {
   History own_history;
   record(wrapper, path, own_history);
   merge(*holder, std::move(wrapper), path, document.history, document.problems);
-  for (auto& [name, changes] : own_history) {
-    auto& all = document.history[name];
-    all.insert(all.end(), changes.begin(), changes.end());
-  }
+  append_history(document.history, own_history);
 }
 
 }  // namespace strata::config::detail

@@ -13,7 +13,7 @@ class Inheritance {
  public:
   explicit Inheritance(Document& document) : document_(document) {}
 
-  /// The tree of `path` with its bases merged in; `chain` holds the files that led here.
+  /// The tree of `path` with its bases merged in; `asked_from` is what named it, if anything.
   Value read(const std::string& path, const Origin& asked_from, History& history);
   /// The same for a text that was read already.
   Value compose(Value own, const std::string& path, const std::string& folder, History& history);
@@ -21,8 +21,9 @@ class Inheritance {
  private:
   std::vector<std::string> bases_of(Value& own, const std::string& folder,
                                     std::vector<Origin>& origins);
+
   Document& document_;
-  std::vector<std::string> chain_;
+  std::vector<std::string> chain_;  // the files that led here, to tell a circle
 };
 
 /// Merges `over` into `base`, `over` wins: tables merge, everything else is replaced, `_delete_`

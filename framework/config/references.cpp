@@ -11,8 +11,22 @@ namespace strata::config::detail {
 
 namespace {
 
-// Bounds what references to tables of references can grow to.
-constexpr std::size_t kMaxExpansions = 100000;
+// Bounds what references to references can grow to: values and characters that they bring.
+constexpr std::size_t kMaxGrowth = 1'000'000;
+// Of tables and references inside of each other, a few stack frames each.
+constexpr int kMaxDepth = 500;
+
+std::size_t weight(const Value& value) {
+  if (const std::string* text = value.as_string()) return 1 + text->size();
+  std::size_t sum = 1;
+  if (const Array* array = value.as_array()) {
+    for (const Value& element : *array) sum += weight(element);
+  }
+  if (const Table* table = value.as_table()) {
+    for (const Entry& entry : table->entries()) sum += weight(entry.value);
+  }
+  return sum;
+}
 
 class Resolver {
  public:
@@ -21,6 +35,8 @@ class Resolver {
   Value resolve(const Value& raw, const std::string& path) {
     if (raw.reported) return raw;
     if (raw.as_string() != nullptr) return resolve_string(raw, path);
+    const Depth deeper(depth_);
+    if (depth_ > kMaxDepth) return broken(raw, path, "references lead too deep");
     Value out = shell(raw);
     if (const Array* array = raw.as_array()) {
       out.data = Array{};
@@ -42,6 +58,12 @@ class Resolver {
   bool is_used(const std::string& variable) const { return used_variables_.contains(variable); }
 
  private:
+  struct Depth {
+    explicit Depth(int& count) : count(count) { ++count; }
+    ~Depth() { --count; }
+    int& count;
+  };
+
   static Value shell(const Value& raw) {
     Value out{{}, raw.origin};
     out.folder = raw.folder;
@@ -63,11 +85,8 @@ class Resolver {
 
   Value resolve_string(const Value& raw, const std::string& path) {
     if (raw.as_string()->find('$') == std::string::npos) return raw;
+    if (growth_ > kMaxGrowth) return reported(raw);  // said once
     if (const auto known = done_.find(path); known != done_.end()) return known->second;
-    if (++expansions_ > kMaxExpansions) {
-      if (expansions_ > kMaxExpansions + 1) return reported(raw);
-      return broken(raw, path, "references grow without end");
-    }
     const auto loop = std::find(in_progress_.begin(), in_progress_.end(), path);
     if (loop != in_progress_.end()) {
       std::string circle;
@@ -92,6 +111,8 @@ class Resolver {
   }
 
   Value expand(const Value& raw, const std::string& path) {
+    const Depth deeper(depth_);
+    if (depth_ > kMaxDepth) return broken(raw, path, "references lead too deep");
     const std::string& text = *raw.as_string();
     Value out = shell(raw);
     std::string made;
@@ -112,6 +133,9 @@ class Resolver {
       }
       const std::optional<Value> part = reference(raw, path, text.substr(i + 2, end - i - 3));
       if (!part || part->reported) return reported(raw);
+      if ((growth_ += weight(*part)) > kMaxGrowth) {
+        return broken(raw, path, "references grow without end");
+      }
       if (i == 0 && end == text.size()) {  // the whole string: keeps its type
         Value whole = *part;
         whole.origin = raw.origin;
@@ -232,7 +256,8 @@ class Resolver {
   std::map<std::string, Value> done_;
   std::vector<std::string> in_progress_;
   std::set<std::string> used_variables_;
-  std::size_t expansions_ = 0;
+  std::size_t growth_ = 0;
+  int depth_ = 0;
 };
 
 }  // namespace

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <sstream>
 #include <tuple>
+
+#include "framework/base/files.hpp"
 
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
@@ -14,28 +15,37 @@ namespace strata::config {
 
 namespace {
 
+constexpr int kMaxDepth = 100;  // of tables and arrays inside of each other
+
 // Converts by reference only: toml++ 3.3 loses a node's position when the node is copied.
 class Converter {
  public:
   Converter(std::string name, std::string folder)
       : name_(std::move(name)), folder_(std::move(folder)) {}
 
-  Value convert(const toml::node& node, const std::string& path) {
+  Value convert(const toml::node& node, const std::string& path, int depth = 0) {
     Value value;
     value.origin = origin(node.source());
     value.folder = folder_;
+    if (depth > kMaxDepth) {
+      if (problems.empty()) {
+        problems.push_back({value.origin, path.substr(0, 80) + "…",
+                            "nests deeper than " + std::to_string(kMaxDepth) + " levels"});
+      }
+      return value;
+    }
     if (const auto* table = node.as_table()) {
       Table out;
       for (const auto& [key, element] : *table) {
         const std::string text(key.str());
-        out.set(text, convert(element, join_path(path, text)), origin(key.source()));
+        out.set(text, convert(element, join_path(path, text), depth + 1), origin(key.source()));
       }
       sort_as_written(out);
       value.data = std::move(out);
     } else if (const auto* array = node.as_array()) {
       Array out;
       for (std::size_t i = 0; i < array->size(); ++i) {
-        out.push_back(convert((*array)[i], join_path(path, std::to_string(i))));
+        out.push_back(convert((*array)[i], join_path(path, std::to_string(i)), depth + 1));
       }
       value.data = std::move(out);
     } else if (const auto* text = node.as_string()) {
@@ -80,6 +90,54 @@ class Converter {
   std::string folder_;
 };
 
+// The index after the string that begins at `at`.
+std::size_t string_end(std::string_view text, std::size_t at) {
+  const char quote = text[at];
+  const std::string fence(3, quote);
+  const bool is_long = text.substr(at, 3) == fence;
+  for (std::size_t i = at + (is_long ? 3 : 1); i < text.size(); ++i) {
+    if (text[i] == '\\' && quote == '"') {
+      ++i;
+    } else if (is_long && text.substr(i, 3) == fence) {
+      i += 3;
+      while (i < text.size() && text[i] == quote) ++i;  // quotes of its own at the end
+      return i;
+    } else if (!is_long && (text[i] == quote || text[i] == '\n')) {
+      return i + 1;
+    }
+  }
+  return text.size();
+}
+
+// toml++ makes a table of every part of a dotted key, and frees them by recursion: some ten thousand
+// would end the stack.
+void check_keys(std::string_view text, const std::string& name) {
+  int line = 1, dots = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const char c = text[i];
+    if (c == '"' || c == '\'') {
+      const std::size_t end = string_end(text, i);
+      line += static_cast<int>(std::count(text.begin() + static_cast<std::ptrdiff_t>(i),
+                                          text.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+      i = end;
+      continue;
+    }
+    if (c == '#') {
+      i = std::min(text.find('\n', i), text.size());
+      continue;
+    }
+    if (c == '\n') ++line;
+    if (c == '.') ++dots;
+    if (c == '\n' || c == '=' || c == ',' || c == '[' || c == '{') dots = 0;
+    if (dots > kMaxDepth) {
+      throw ConfigError({{{name, line, 0},
+                          "",
+                          "a key has more than " + std::to_string(kMaxDepth) + " parts"}});
+    }
+    ++i;
+  }
+}
+
 std::string lower_start(std::string text) {
   if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
   while (!text.empty() && (text.back() == '.' || text.back() == ' ')) text.pop_back();
@@ -89,6 +147,7 @@ std::string lower_start(std::string text) {
 }  // namespace
 
 Value parse_toml(std::string_view text, const std::string& name, const std::string& folder) {
+  check_keys(text, name);
   toml::table table;
   try {
     table = toml::parse(text, std::string_view(name));
@@ -114,12 +173,13 @@ Value read_toml_file(const std::string& path, const Origin& asked_from) {
   if (fs::is_directory(path, code)) {
     throw ConfigError({{where, "", what + "is a folder, a TOML file is needed"}});
   }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf() || fs::file_size(path, code) == 0)) {
+  std::string text;
+  try {
+    text = read_text(path);
+  } catch (const UserError&) {
     throw ConfigError({{where, "", what + "cannot be read; check its permissions"}});
   }
-  return parse_toml(text.str(), path, fs::path(path).parent_path().string());
+  return parse_toml(text, path, fs::path(path).parent_path().string());
 }
 
 std::optional<Value> parse_toml_value(std::string_view text, const Origin& origin,

@@ -25,6 +25,13 @@ bool is_jpeg(const Bytes& bytes);
 
 enum class Decode { rgb, as_stored, label };
 
+/// Deflate shrinks nothing further than this: a header that claims more than so many times the bytes
+/// of its file is damaged, and not to be believed with memory.
+constexpr std::int64_t kMostInflation = 1032;
+/// Throws DataError when `size` bytes, the pixels of a picture, are beyond what is read at all.
+void check_size(const Bytes& bytes, const char* format, std::int64_t height, std::int64_t width,
+                std::int64_t size);
+
 /// rgb: [H, W, 3]; as_stored: [H, W, 1 to 4], float32 for 16 bits; label: [H, W] or [H, W, 3].
 at::Tensor decode_png(const Bytes& bytes, Decode decode);
 /// The usual case of decode_png, faster; undefined for what it leaves to decode_png: other depths and

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -89,6 +90,19 @@ at::Tensor tensor_of(const cv::Mat& mat) {
   return image;
 }
 
+}  // namespace
+
+void detail::check_size(const Bytes& bytes, const char* format, std::int64_t height,
+                        std::int64_t width, std::int64_t size) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 33;  // 8 GiB
+  if (size <= kMost) return;
+  throw DataError(bytes.path + ": " + format + " file claims " + std::to_string(height) + " x " +
+                  std::to_string(width) +
+                  " pixels, more than can be read; copy or make it again, or cut it in tiles");
+}
+
+namespace {
+
 [[noreturn]] void not_an_image(const Bytes& bytes) {
   throw DataError(bytes.path +
                   ": damaged, or no image that can be read; convert it to PNG, JPEG or TIFF");
@@ -96,6 +110,10 @@ at::Tensor tensor_of(const cv::Mat& mat) {
 
 at::Tensor decode_other(const Bytes& bytes, Decode decode) {
   quiet_opencv();
+  if (bytes.size > std::numeric_limits<int>::max()) {
+    throw DataError(bytes.path + ": has " + std::to_string(bytes.size) +
+                    " bytes, this format is read up to 2 GiB; cut it in tiles");
+  }
   cv::Mat mat;
   const cv::Mat data(1, static_cast<int>(bytes.size), CV_8U, const_cast<std::uint8_t*>(bytes.data));
   try {

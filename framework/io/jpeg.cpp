@@ -35,7 +35,8 @@ void on_error(j_common_ptr common) {
   std::longjmp(errors->jump, 1);
 }
 
-// A warning is damage unless pixels do not depend on it.
+// A warning is damage unless pixels do not depend on it. What follows it would only be made up, for
+// all of the size that the header claims, so decoding ends there.
 void on_message(j_common_ptr common, int level) {
   if (level >= 0) return;  // a trace
   auto* errors = reinterpret_cast<JpegErrors*>(common->err);
@@ -49,9 +50,9 @@ void on_message(j_common_ptr common, int level) {
       errors->cut_short = true;
       break;
     default:
-      errors->damaged = true;
+      break;
   }
-  if (errors->message[0] == '\0') (*common->err->format_message)(common, errors->message);
+  on_error(common);
 }
 
 struct JpegReader {
@@ -78,12 +79,13 @@ struct JpegReader {
     if (setjmp(errors.jump) != 0) return false;
     const bool grey = jpeg.jpeg_color_space == JCS_GRAYSCALE && decode != Decode::rgb;
     jpeg.out_color_space = grey ? JCS_GRAYSCALE : JCS_RGB;
-    jpeg_start_decompress(&jpeg);
+    jpeg_calc_output_dimensions(&jpeg);
     return true;
   }
 
   bool pixels(std::uint8_t* out) {
     if (setjmp(errors.jump) != 0) return false;
+    jpeg_start_decompress(&jpeg);
     const std::size_t row_bytes = static_cast<std::size_t>(jpeg.output_width) *
                                   static_cast<std::size_t>(jpeg.output_components);
     while (jpeg.output_scanline < jpeg.output_height) {
@@ -98,6 +100,7 @@ struct JpegReader {
   // half the size is smoothed with its neighbours', so that a block more is needed on each side.
   bool pixels(const Area& area, std::uint8_t* out) {
     if (setjmp(errors.jump) != 0) return false;
+    jpeg_start_decompress(&jpeg);
     auto margin = [](int factor) { return factor > 1 ? std::int64_t{8} * factor : 0; };
     const std::int64_t across = margin(jpeg.max_h_samp_factor);
     const std::int64_t above = margin(jpeg.max_v_samp_factor);
@@ -217,6 +220,8 @@ at::Tensor decode_jpeg(const Bytes& bytes, Decode decode, const std::optional<Ar
   check(bytes, reader.start(decode), reader.errors);
   const int orientation = exif_orientation(reader.jpeg.marker_list);  // gone once it has finished
   const Area whole{0, 0, reader.jpeg.output_height, reader.jpeg.output_width};
+  check_size(bytes, "JPEG", whole.height, whole.width,
+             whole.height * whole.width * reader.jpeg.output_components);
   const Area wanted = area.value_or(whole);
   at::Tensor image =
       at::empty({wanted.height, wanted.width, reader.jpeg.output_components}, at::kByte);

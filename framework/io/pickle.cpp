@@ -220,6 +220,7 @@ class Machine {
       fail(fmt::format("a tensor has {} sizes and {} strides", tensor.sizes.size(),
                        tensor.strides.size()));
     }
+    references_ += tensor.sizes.size() + tensor.strides.size();
     out_.tensors.push_back(std::move(tensor));
     push(Kind::tensor, static_cast<std::int64_t>(out_.tensors.size()) - 1);
   }

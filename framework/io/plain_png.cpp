@@ -65,7 +65,10 @@ bool parse(const Bytes& bytes, Decode decode, PlainPng& png) {
     }
     at += kFrame + size;
   }
-  return png.height > 0 && !png.parts.empty();
+  std::size_t packed = 0;
+  for (const auto& [part, count] : png.parts) packed += count;
+  const std::int64_t claimed = png.height * (png.width * png.channels + 1);
+  return png.height > 0 && packed > 0 && claimed / kMostInflation <= static_cast<std::int64_t>(packed);
 }
 
 struct FreeInflater {

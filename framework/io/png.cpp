@@ -13,8 +13,6 @@ namespace strata::io::detail {
 
 namespace {
 
-constexpr std::int64_t kMostBytes = std::int64_t{1} << 33;  // 8 GiB; beyond, a header is damaged
-
 // libpng reports errors by longjmp, which skips destructors: the functions that may be left so
 // hold nothing but plain values. The message is kept here.
 struct PngState {
@@ -70,6 +68,7 @@ struct PngReader {
   bool start(Decode decode) {
     if (setjmp(png_jmpbuf(png)) != 0) return false;
     png_read_info(png, info);
+    packed_row = static_cast<std::int64_t>(png_get_rowbytes(png, info));
     const int colour = png_get_color_type(png, info);
     const int depth = png_get_bit_depth(png, info);
     if (decode == Decode::label) {
@@ -83,7 +82,7 @@ struct PngReader {
       }
       if (decode == Decode::rgb) {
         if ((colour & PNG_COLOR_MASK_COLOR) == 0) png_set_gray_to_rgb(png);
-        if ((colour & PNG_COLOR_MASK_ALPHA) != 0) png_set_strip_alpha(png);
+        png_set_strip_alpha(png);  // of palettes too, which have it beside them
       }
     }
     if (depth == 16) png_set_swap(png);  // to the byte order of this machine
@@ -107,6 +106,7 @@ struct PngReader {
   png_structp png = nullptr;
   png_infop info = nullptr;
   std::int64_t height = 0, width = 0, channels = 0, bits = 0;
+  std::int64_t packed_row = 0;  // bytes of a row before it is unpacked
 };
 
 [[noreturn]] void fail(const Bytes& bytes, const PngState& state) {
@@ -155,10 +155,12 @@ at::Tensor decode_png(const Bytes& bytes, Decode decode) {
                     "read them as they are");
   }
   const std::int64_t row_bytes = reader.width * reader.channels * (reader.bits / 8);
-  if (row_bytes * reader.height > kMostBytes) {
+  check_size(bytes, "PNG", reader.height, reader.width, row_bytes * reader.height);
+  if (reader.packed_row * reader.height / kMostInflation >
+      static_cast<std::int64_t>(bytes.size)) {
     throw DataError(bytes.path + ": PNG file claims " + std::to_string(reader.height) + " x " +
-                    std::to_string(reader.width) +
-                    " pixels, more than can be read; copy or make it again, or cut it in tiles");
+                    std::to_string(reader.width) + " pixels, more than its " +
+                    std::to_string(bytes.size) + " bytes can hold; copy or make it again");
   }
   at::Tensor image = at::empty({reader.height, row_bytes}, at::kByte);
   std::vector<png_bytep> rows(static_cast<std::size_t>(reader.height));

@@ -56,17 +56,17 @@ Record parse_record(const std::string& path, const std::string& name, const nloh
                                    [&](const TypeName& t) { return type == t.name; });
   if (known == kTypes.end()) bad("has an unsupported dtype, got \"" + type + "\"");
   record.type = known->type;
+  if (entry["shape"].size() > 16) bad("has more than 16 dimensions");
   std::uint64_t bytes = at::elementSize(record.type);
+  std::uint64_t stride = bytes;  // of the first dimension: large for an empty tensor as well
   for (const auto& extent : entry["shape"]) {
     if (!extent.is_number_unsigned()) bad("has a shape that is not made of counts");
     const std::uint64_t n = extent;
-    if (n > (std::uint64_t{1} << 40) || (n != 0 && bytes > (std::uint64_t{1} << 50) / n)) {
-      bad("has an impossible shape");
-    }
+    if (n != 0 && stride > (std::uint64_t{1} << 50) / n) bad("has an impossible shape");
+    stride *= std::max<std::uint64_t>(n, 1);
     bytes *= n;
     record.shape.push_back(static_cast<std::int64_t>(n));
   }
-  if (record.shape.size() > 16) bad("has more than 16 dimensions");
   for (const auto& offset : entry["data_offsets"]) {
     if (!offset.is_number_unsigned()) bad("has data_offsets that are not counts");
   }
@@ -159,9 +159,9 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : ordered) {
-    const auto* known = std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) {
-      return t.type == tensor.scalar_type();
-    });
+    const at::ScalarType type = tensor.scalar_type();
+    const auto* known = std::find_if(kTypes.begin(), kTypes.end(),
+                                     [&](const TypeName& t) { return t.type == type; });
     if (known == kTypes.end() || header.contains(name)) {
       fail(path, "tensor \"" + name + "\" cannot be stored (its type, or a second of that name)");
     }

@@ -54,9 +54,10 @@ at::Tensor make_tensor(const PickledTensor& description, const std::string& name
       plus(times(description.view, at::elementSize(description.storage_type)),
            times(description.offset, element));
   const auto options = at::TensorOptions().dtype(description.type);
-  if (count == 0) {
+  if (count == 0) {  // its strides may overflow all the same
+    std::int64_t stride = element;
     for (const std::int64_t extent : sizes) {
-      if (extent > (std::int64_t{1} << 48)) fail("has an impossible shape");
+      stride = times(stride, std::max<std::int64_t>(extent, 1));
     }
     return at::empty(sizes, options);
   }
@@ -121,8 +122,8 @@ class StateDict {
   }
 
   // Tensors in it, or in modules of it.
-  bool holds_tensors(const PickledValue& value) const {
-    for (std::size_t i = 1; i < value.items.size(); i += 2) {
+  bool holds_tensors(const PickledValue& value) {
+    for (std::size_t i = 1; i < value.items.size() && ++visits_ < kMaxVisits; i += 2) {
       const Kind kind = pickle_[value.items[i]].kind;
       if (kind == Kind::tensor || (value.kind == Kind::object && kind == Kind::object)) return true;
     }
@@ -136,6 +137,14 @@ class StateDict {
     return "";
   }
 
+  void count_name(const std::string& name) {
+    if ((name_bytes_ += name.size()) > kMaxNames) {
+      throw CheckpointError(source_ +
+                            ": the names of its tensors take more than 256 MiB: that is no file of "
+                            "weights");
+    }
+  }
+
   // Every dict with tensors that is not inside of another one.
   void candidates(const PickledValue& dict, const std::string& prefix, int depth,
                   std::vector<std::pair<std::string, const PickledValue*>>& found) {
@@ -145,6 +154,7 @@ class StateDict {
       const PickledValue& value = pickle_[dict.items[i + 1]];
       if (!is_dict(value)) continue;
       const std::string name = prefix + key_of(dict, i);
+      count_name(name);
       if (holds_tensors(value)) {
         found.emplace_back(name, &value);
       } else {
@@ -248,11 +258,7 @@ class StateDict {
             source_, value.at, kMaxNameSize));
       }
       const std::string name = prefix + key;
-      if ((name_bytes_ += name.size()) > kMaxNames) {
-        throw CheckpointError(source_ +
-                              ": the names of its tensors take more than 256 MiB: that is "
-                              "no file of weights");
-      }
+      count_name(name);
       if (value.kind != Kind::tensor) {
         walk(value, name + ".", depth + 1);
         continue;

@@ -189,6 +189,60 @@ TEST_F(ConfigTest, DeadAndCircularReferencesAreSaidOnce) {
       "c.toml:8:5: h: an entire table cannot stand inside a longer string, got \"-${t}\"\n");
 }
 
+TEST_F(ConfigTest, ReferencesThatGrowWithoutEnd) {
+  // Each is the one before twice: 2^60 characters, 2^60 elements.
+  std::string text = "s0 = \"ab\"\na0 = [1]\n";
+  for (int i = 1; i < 60; ++i) {
+    const std::string n = std::to_string(i), before = std::to_string(i - 1);
+    text += "s" + n + " = \"${s" + before + "}${s" + before + "}\"\n";
+    text += "a" + n + " = [\"${a" + before + "}\", \"${a" + before + "}\"]\n";
+  }
+  const Document document = load_text(text, "c.toml");
+  ASSERT_EQ(document.problems.size(), 1U);
+  EXPECT_NE(document.problems[0].what.find("references grow without end"), std::string::npos);
+}
+
+TEST_F(ConfigTest, ReferencesThatLeadTooDeep) {
+  std::string chain = "a0 = 1\n", nested;
+  for (int i = 1; i < 5000; ++i) {  // the last one first: each is found in the middle of another
+    chain.insert(0, "a" + std::to_string(i) + " = \"${a" + std::to_string(i - 1) + "}\"\n");
+  }
+  const Document document = load_text(chain, "c.toml");
+  ASSERT_FALSE(document.problems.empty());
+  EXPECT_EQ(document.problems[0].what, "references lead too deep");
+  for (int i = 0; i < 5000; ++i) nested.insert(0, "${").push_back('}');
+  EXPECT_EQ(problems(load_text("a = \"" + nested + "\"\n", "c.toml")),
+            "c.toml:1:5: a: references lead too deep\n");
+}
+
+TEST_F(ConfigTest, TablesThatNestTooDeep) {
+  const auto message = [](const std::string& text) -> std::string {
+    try {
+      load_text(text, "c.toml");
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto key = [](int parts) {
+    std::string text = "a";
+    for (int i = 1; i < parts; ++i) text += ".a";
+    return text;
+  };
+  EXPECT_EQ(message("[" + key(100) + "]\n"), "");
+  const std::string parts = "c.toml:2: a key has more than 100 parts";
+  EXPECT_EQ(message("\n" + key(300'000) + " = 1\n"), parts);
+  EXPECT_EQ(message("x = \"\"\"\\\"# \n\"\"\"\"\n[" + key(300'000) + "]\n"),
+            "c.toml:3: a key has more than 100 parts");
+  EXPECT_EQ(message("# " + key(200) + "\nx = ['" + key(200) + "', \"" + key(200) + "\"]\n"), "")
+      << "no keys";
+  std::string floats = "x = [0.5";
+  for (int i = 0; i < 300; ++i) floats += ", 0.5";
+  EXPECT_EQ(message(floats + "]\n"), "");
+  EXPECT_EQ(message("[" + key(60) + "]\n" + key(60) + " = 1\n"),
+            "c.toml:2:81: " + key(40) + ".…: nests deeper than 100 levels");
+}
+
 TEST_F(ConfigTest, Environment) {
   ::setenv("STRATA_TEST_SET", "7", 1);
   ::unsetenv("STRATA_TEST_UNSET");
@@ -256,6 +310,20 @@ TEST_F(ConfigTest, ExplainsWhereAValueComesFrom) {
         error.what(),
         "model.bakcbone: nothing in this config sets it; did you mean \"model.backbone\"?");
   }
+}
+
+TEST_F(ConfigTest, PathsOfOddKeysLeadBackToThem) {
+  std::string odd = "a.b \"q\" \\ \u00fc u0041 '";
+  for (char c = 1; c < 0x20; ++c) odd += c;
+  odd += '\x7f';
+  const std::vector<std::string> keys{"plain", odd, "", "n"};
+  std::string path;
+  for (const std::string& key : keys) path = join_path(path, key);
+  EXPECT_EQ(split_path(path), keys) << path;
+
+  const Document document = load_text("\"\\t\".\"\\u0001x\" = 1\n", "c.toml");
+  EXPECT_EQ(diff(document, document), "");
+  EXPECT_EQ(explain(document, "\"\\t\""), "\"\\t\".\"\\u0001x\"\n  c.toml:1:18: set to 1\n");
 }
 
 TEST_F(ConfigTest, DiffNamesBothOrigins) {

@@ -159,6 +159,8 @@ std::vector<Hostile> hostile_safetensors() {
       {"extents whose product overflows", one_tensor(f32, "[4294967296,4294967296]", "[0,8]"),
        "impossible shape"},
       {"extent of 2^63", one_tensor(f32, "[9223372036854775808]", "[0,8]"), "impossible shape"},
+      {"nothing of an impossible shape",
+       one_tensor(f32, "[0,1099511627776,1099511627776]", "[0,0]", ""), "impossible shape"},
       {"seventeen extents", one_tensor(f32, "[2,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,8]"),
        "more than 16 dimensions"},
       {"more elements than bytes", one_tensor(f32, "[3]", "[0,8]"), "needs 12 bytes"},
@@ -288,6 +290,19 @@ std::vector<Hostile> hostile_pickles() {
   std::string doubling = start + "}(" + text("x") + tensor(0, {6}, {1}) + "uq\x01";
   for (int i = 0; i < 40; ++i) doubling += "0}(" + text("a") + "h\x01" + text("b") + "h\x01uq\x01";
   doubling += ".";
+  // A tensor of 64 dimensions made again and again from values that the file holds once: a kilobyte of
+  // memory for five bytes of file.
+  const std::vector<std::int64_t> ones(64, 1);
+  const std::string again =
+      start + "](" + storage("0", 6) + integer(0) + tuple(ones) + tuple(ones) + kHooks + "tq\x01" +
+      global("torch._utils", "_rebuild_tensor_v2") + "q\x02" +
+      repeat("h\x02h\x01R", 200'000) + ".";
+  // One dict under a long name that the file holds once, 100,000 times; and one that is long itself.
+  const std::string named = start + "}(" + text(std::string(4000, 'n')) + "q\x01}(" + text("x") +
+                            tensor(0, {6}, {1}) + "uq\x02" + repeat("h\x01h\x02", 100'000) + "u.";
+  const std::string long_dict = start + "}(" + text("n") + "q\x01}(" +
+                                repeat("h\x01N", 100'000) + "uq\x02" +
+                                repeat("h\x01h\x02", 100'000) + "u.";
   const std::vector<std::pair<std::string, std::string>> pickles = {
       // what would run code
       {"os.system", call("os", "system", "(" + text("touch /tmp/owned") + "t") +
@@ -366,6 +381,8 @@ std::vector<Hostile> hostile_pickles() {
       {"dicts 150 deep",
        start + "}(" + text("x") + tensor(0, {6}, {1}) + text("y") + nested + "u.|deeper than 100"},
       {"dicts that double forty times", doubling + "|refer to each other|holds no dict"},
+      {"dicts whose names take gigabytes", named + "|take more than 256 MiB"},
+      {"100,000 times a dict of 100,000 nothings", long_dict + "|holds no dict of tensors"},
       {"a tensor named twice", start + "}(" + text("x") + tensor(0, {6}, {1}) + text("x") +
                                    tensor(0, {6}, {1}) + "u.|names tensor \"x\" twice"},
       {"an empty name", start + "}(" + text("") + tensor(0, {6}, {1}) + "u.|a name that is empty"},
@@ -419,6 +436,7 @@ std::vector<Hostile> hostile_pickles() {
        dict_of(tensor(0, {1 << 30}, {0})) + "|claims 1073741824 elements"},
       {"nothing of an impossible shape",
        dict_of(tensor(0, {0, huge, huge}, {1, 1, 1})) + "|impossible shape"},
+      {"a tensor of 64 dimensions 200,000 times", again + "|more than 16777216 references"},
       {"65 dimensions",
        dict_of(tensor(0, std::vector<std::int64_t>(65, 1), std::vector<std::int64_t>(65, 1))) +
            "|a tensor has 65 dimensions"},

@@ -214,6 +214,26 @@ TEST(Image, PaletteFilesKeepTheirIndices) {
   EXPECT_EQ(cv::imread(dir / "p.png", cv::IMREAD_UNCHANGED).channels(), 3);
 }
 
+TEST(Image, TransparencyOfAPaletteIsNoChannelOfRgb) {
+  // Palette [red, green], the first half transparent (tRNS), one row [0, 1], not compressed.
+  constexpr char kFile[] =
+      "\211PNG\015\012\032\012"
+      "\000\000\000\015IHDR\000\000\000\002\000\000\000\001\010\003\000\000\000\303\374\217\270"
+      "\000\000\000\006PLTE\377\000\000\000\377\000\322\207\357q"
+      "\000\000\000\001tRNS\200\255\136\133F"
+      "\000\000\000\016IDATx\001\001\003\000\374\377\000\000\001\000\004\000\002\013\041\213q"
+      "\000\000\000\000IEND\256B\140\202";
+  TempDir dir;
+  write_file(dir / "p.png", std::string(kFile, sizeof(kFile) - 1));
+  EXPECT_TRUE(at::equal(io::read_image(dir / "p.png"),
+                        at::tensor({255, 0, 0, 0, 255, 0}, at::kByte).view({1, 2, 3})));
+  EXPECT_TRUE(
+      at::equal(io::read_image(dir / "p.png", io::Channels::as_stored),
+                at::tensor({255, 0, 0, 128, 0, 255, 0, 255}, at::kByte).view({1, 2, 4})));
+  EXPECT_TRUE(
+      at::equal(io::read_label(dir / "p.png"), at::tensor({0, 1}, at::kByte).view({1, 2})));
+}
+
 TEST(Image, EveryPngFilterIsUndone) {
   TempDir dir;
   // What libpng stores each row as is chosen by its content or forced by a strategy; odd widths,
@@ -313,6 +333,37 @@ TEST(Image, BadFilesAreNamedWithTheirCure) {
   write_file(dir / "cut.tif", file_content(dir / "a.tif").substr(0, 200));
   EXPECT_EQ(message("cut.tif"),
             at + "cut.tif: damaged, or no image that can be read; convert it to PNG, JPEG or TIFF");
+}
+
+TEST(Image, HeadersThatClaimTooMuchTakeNoMemory) {
+  // 60000 x 60000 in 65 bytes.
+  constexpr char kPng[] =
+      "\211PNG\015\012\032\012"
+      "\000\000\000\015IHDR\000\000\352\140\000\000\352\140\010\000\000\000\000\245\271\052\236"
+      "\000\000\000\016IDATx\001\001\003\000\374\377\000\000\001\000\004\000\002\013\041\213q"
+      "\000\000\000\000IEND\256B\140\202";
+  TempDir dir;
+  write_file(dir / "a.png", std::string(kPng, sizeof(kPng) - 1));
+  const std::string claim = ": PNG file claims 60000 x 60000 pixels, more than its 71 bytes can hold";
+  EXPECT_EQ(message_of([&] { io::read_label(dir / "a.png"); }),
+            (dir / "a.png") + claim + "; copy or make it again");
+
+  ASSERT_TRUE(cv::imwrite(dir / "a.jpg", drawing(40, 40)));
+  const std::string jpeg = file_content(dir / "a.jpg");
+  const std::size_t size = jpeg.find("\xFF\xC0") + 5;  // height and width, in the start of frame
+  auto claimed = [&](std::uint16_t side) {
+    std::string file = jpeg;
+    for (const std::size_t at : {size, size + 2}) {
+      file[at] = static_cast<char>(side >> 8);
+      file[at + 1] = static_cast<char>(side);
+    }
+    write_file(dir / "b.jpg", file);
+    return message_of([&] { io::read_image(dir / "b.jpg"); }).substr((dir / "b.jpg").size());
+  };
+  EXPECT_EQ(claimed(65500),
+            ": JPEG file claims 65500 x 65500 pixels, more than can be read; copy or make it again, "
+            "or cut it in tiles");
+  EXPECT_TRUE(claimed(20000).starts_with(": damaged JPEG file (libjpeg: ")) << claimed(20000);
 }
 
 TEST(Image, WritingFailsWithoutLeavingAnything) {
