@@ -6,22 +6,15 @@
 #include <cmath>
 
 #include "framework/base/error.hpp"
-#include "registry/builtin.hpp"
 #include "tests/framework/metrics/support.hpp"
 
 namespace strata {
 namespace {
 
+using tests::score_of;
+
 at::Tensor map(std::vector<std::int64_t> values, std::int64_t height, std::int64_t width) {
   return at::tensor(values, at::kLong).reshape({height, width});
-}
-
-double score(const Scores& scores, const std::string& name) {
-  for (const auto& [key, value] : scores) {
-    if (key == name) return value;
-  }
-  ADD_FAILURE() << "no score named " << name;
-  return NAN;
 }
 
 TEST(ConfusionMatrix, CountsAndScoresByHand) {
@@ -65,18 +58,10 @@ TEST(ConfusionMatrix, RefusesLabelsOutsideItsClasses) {
 
 // The metric, through its registered name: only the valid area counts, values are fractions.
 TEST(IoUMetric, ScoresTheValidAreaOfEachSample) {
-  Registry registry;
-  register_builtin_components(registry);
   LabelSpec spec;
   spec.classes = {"unchanged", "changed"};
   const LabelSpecs labels({{"change", spec}});
-  config::Binder binder(registry);
-  Slot<Metric> slot;
-  config::Table table;
-  table.set("type", config::Value{std::string("IoUMetric")});
-  binder.bind_slot("metric", slot, config::Value{table});
-  ASSERT_TRUE(binder.problems.empty());
-  auto metric = slot.build({labels});
+  const auto metric = tests::slot_of<Metric>("type = \"IoUMetric\"").build({labels});
 
   Batch batch;
   batch.images = {at::zeros({1, 3, 2, 3}, at::kByte)};
@@ -91,15 +76,15 @@ TEST(IoUMetric, ScoresTheValidAreaOfEachSample) {
   metric->update(outputs, batch);
 
   const Scores scores = metric->scores();
-  EXPECT_DOUBLE_EQ(score(scores, "precision.changed"), 1.0);
-  EXPECT_DOUBLE_EQ(score(scores, "recall.changed"), 2.0 / 3);
-  EXPECT_DOUBLE_EQ(score(scores, "f1.changed"), 0.8);
-  EXPECT_DOUBLE_EQ(score(scores, "iou.changed"), 2.0 / 3);
-  EXPECT_DOUBLE_EQ(score(scores, "iou.unchanged"), 0.5);
-  EXPECT_DOUBLE_EQ(score(scores, "miou"), (2.0 / 3 + 0.5) / 2);
-  EXPECT_DOUBLE_EQ(score(scores, "aacc"), 0.75);
+  EXPECT_DOUBLE_EQ(score_of(scores, "precision.changed"), 1.0);
+  EXPECT_DOUBLE_EQ(score_of(scores, "recall.changed"), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(score_of(scores, "f1.changed"), 0.8);
+  EXPECT_DOUBLE_EQ(score_of(scores, "iou.changed"), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(score_of(scores, "iou.unchanged"), 0.5);
+  EXPECT_DOUBLE_EQ(score_of(scores, "miou"), (2.0 / 3 + 0.5) / 2);
+  EXPECT_DOUBLE_EQ(score_of(scores, "aacc"), 0.75);
   metric->reset();
-  EXPECT_TRUE(std::isnan(score(metric->scores(), "miou")));
+  EXPECT_TRUE(std::isnan(score_of(metric->scores(), "miou")));
 }
 
 TEST(IoUMetric, MeansAndMicroScoresAreTakenOverTheClassesThatAreNamed) {
@@ -110,12 +95,12 @@ TEST(IoUMetric, MeansAndMicroScoresAreTakenOverTheClassesThatAreNamed) {
                 {{"land", {tests::map_of({"0011220"}), tests::map_of({"000112."})}}});
   // Counts of CountsAndScoresByHand: hits 1 + 1 of class 1 and 2, labels 2 + 1, predictions 2 + 2.
   const Scores scores = metric->scores();
-  EXPECT_DOUBLE_EQ(score(scores, "miou"), (1.0 / 3 + 1.0 / 2) / 2);
-  EXPECT_DOUBLE_EQ(score(scores, "micro_iou"), 2.0 / 5);
-  EXPECT_DOUBLE_EQ(score(scores, "micro_f1"), 4.0 / 7);
-  EXPECT_DOUBLE_EQ(score(scores, "micro_precision"), 2.0 / 4);
-  EXPECT_DOUBLE_EQ(score(scores, "micro_recall"), 2.0 / 3);
-  EXPECT_DOUBLE_EQ(score(scores, "aacc"), 4.0 / 6);
+  EXPECT_DOUBLE_EQ(score_of(scores, "miou"), (1.0 / 3 + 1.0 / 2) / 2);
+  EXPECT_DOUBLE_EQ(score_of(scores, "micro_iou"), 2.0 / 5);
+  EXPECT_DOUBLE_EQ(score_of(scores, "micro_f1"), 4.0 / 7);
+  EXPECT_DOUBLE_EQ(score_of(scores, "micro_precision"), 2.0 / 4);
+  EXPECT_DOUBLE_EQ(score_of(scores, "micro_recall"), 2.0 / 3);
+  EXPECT_DOUBLE_EQ(score_of(scores, "aacc"), 4.0 / 6);
 }
 
 TEST(IoUMetric, SaysWhatTheModelOrTheDataLacks) {
@@ -126,12 +111,7 @@ TEST(IoUMetric, SaysWhatTheModelOrTheDataLacks) {
     batch.images = {at::zeros({1, 3, 1, 1}, at::kByte)};
     if (other == "land") batch.targets["water"] = {at::zeros({1, 1, 1}, at::kLong), {}};
     Outputs outputs{{"logits", {.data = at::zeros({1, 2, 1, 1}), .target = other}}};
-    try {
-      metric->update(outputs, batch);
-    } catch (const UserError& error) {
-      return error.what();
-    }
-    return "";
+    return tests::message_of([&] { metric->update(outputs, batch); });
   };
   EXPECT_EQ(message("water"),
             "evaluate.metrics: the model does not predict the label \"land\"; it "

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/message.hpp"
+
 namespace strata {
 namespace {
 
@@ -85,21 +87,16 @@ TEST(Preprocessor, RefusesWhatDoesNotFit) {
     EXPECT_EQ(error.key(), "preprocessor.std");
   }
   const Preprocessor normalise({}, 3);
-  try {
-    normalise({at::zeros({1, 1, 4, 4}, at::kByte)}, at::kFloat, at::kCPU);
-    FAIL() << "no error";
-  } catch (const DataError& error) {
-    EXPECT_STREQ(error.what(),
-                 "images have 1 channels, but the model takes 3; see "
-                 "data.channels and model.preprocessor");
-  }
-  try {
-    normalise({at::zeros({1, 3, 4, 4}, at::kByte), at::zeros({1, 3, 4, 5}, at::kByte)}, at::kFloat,
-              at::kCPU);
-    FAIL() << "no error";
-  } catch (const DataError& error) {
-    EXPECT_STREQ(error.what(), "the dates of a batch differ in size: 4 x 4 and 4 x 5");
-  }
+  EXPECT_EQ(tests::message_of([&] {
+              normalise({at::zeros({1, 1, 4, 4}, at::kByte)}, at::kFloat, at::kCPU);
+            }),
+            "images have 1 channels, but the model takes 3; see "
+            "data.channels and model.preprocessor");
+  EXPECT_EQ(tests::message_of([&] {
+              normalise({at::zeros({1, 3, 4, 4}, at::kByte), at::zeros({1, 3, 4, 5}, at::kByte)},
+                        at::kFloat, at::kCPU);
+            }),
+            "the dates of a batch differ in size: 4 x 4 and 4 x 5");
 }
 
 }  // namespace
