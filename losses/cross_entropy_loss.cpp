@@ -1,10 +1,8 @@
 // Cross entropy over classes (softmax) and over independent channels (sigmoid).
 // Per-pixel weights scale a pixel's term and do not enter the divisor, as in MMSegmentation.
-#include <ATen/ops/arange.h>
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/where.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <tuple>
@@ -122,12 +120,7 @@ class BinaryCrossEntropyLoss final : public Loss {
         over_all_(options.average == "all"),
         class_weight_(options.class_weight),
         pos_weight_(options.pos_weight) {
-    if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("",
-                        fmt::format("one channel tells two classes apart, got label \"{}\" with "
-                                    "{}; leave out_channels of the head out",
-                                    context.label.name, context.label.num_classes()));
-    }
+    check_channels(context.label, channels_);
     check_weights("class_weight", options.class_weight, std::max<std::int64_t>(channels_, 2),
                   "class");
     if (options.pos_weight.size() != 1) {
@@ -139,10 +132,7 @@ class BinaryCrossEntropyLoss final : public Loss {
                      const at::Tensor& pixel_weight, TrainContext& context) override {
     const at::Tensor x = at_least_float(logits);
     const at::Tensor valid = valid_pixels(target, ignore_index_).unsqueeze(1);
-    const at::Tensor positive =
-        channels_ == 1 ? target.eq(1).unsqueeze(1)
-                       : target.unsqueeze(1).eq(
-                             at::arange(channels_, target.options()).view({1, channels_, 1, 1}));
+    const at::Tensor positive = positives(target, channels_);
     at::Tensor weight = valid.to(x.scalar_type());
     if (pixel_weight.defined()) weight = weight * pixel_weight.unsqueeze(1);
     if (!class_weight_.empty()) {

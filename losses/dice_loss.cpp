@@ -1,10 +1,8 @@
 // Dice loss (Milletari et al., 3DV 2016): one minus the overlap of prediction and target.
-#include <ATen/ops/arange.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
-#include <fmt/format.h>
 
 #include <optional>
 #include <tuple>
@@ -61,12 +59,7 @@ class DiceLoss final : public Loss {
       throw OptionError("use_sigmoid",
                         "softmax of one channel is always 1, got false; set it true");
     }
-    if (channels_ == 1 && context.label.num_classes() != 2) {
-      throw OptionError("",
-                        fmt::format("one channel tells two classes apart, got label \"{}\" with "
-                                    "{}; leave out_channels of the head out",
-                                    context.label.name, context.label.num_classes()));
-    }
+    check_channels(context.label, channels_);
   }
 
   at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
@@ -74,10 +67,7 @@ class DiceLoss final : public Loss {
     const at::Tensor x = at_least_float(logits);
     at::Tensor weight = valid_pixels(target, ignore_index_).to(x.scalar_type()).unsqueeze(1);
     if (pixel_weight.defined()) weight = weight * pixel_weight.unsqueeze(1);
-    const at::Tensor positive =
-        channels_ == 1 ? target.eq(1).unsqueeze(1)
-                       : target.unsqueeze(1).eq(
-                             at::arange(channels_, target.options()).view({1, channels_, 1, 1}));
+    const at::Tensor positive = positives(target, channels_);
     const at::Tensor p = sigmoid_ ? at::sigmoid(x) : at::softmax(x, 1);
     const at::Tensor t = positive.to(x.scalar_type()) * weight;  // already 0 where not valid
 

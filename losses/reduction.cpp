@@ -1,5 +1,6 @@
 #include "losses/reduction.hpp"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
@@ -13,6 +14,12 @@ at::Tensor at_least_float(const at::Tensor& logits) {
 
 at::Tensor valid_pixels(const at::Tensor& target, std::int64_t ignore_index) {
   return target.ne(ignore_index);
+}
+
+at::Tensor positives(const at::Tensor& target, std::int64_t channels) {
+  const at::Tensor labels = target.unsqueeze(1);
+  if (channels == 1) return labels.eq(1);
+  return labels.eq(at::arange(channels, target.options()).view({1, channels, 1, 1}));
 }
 
 at::Tensor mean(const at::Tensor& sum, const at::Tensor& labels, const TrainContext::Count& count,
@@ -30,6 +37,14 @@ at::Tensor ClassTable::on(const at::Tensor& like) {
     cached_ = at::tensor(values_, at::kDouble).to(like.device(), like.scalar_type());
   }
   return cached_;
+}
+
+void check_channels(const LabelSpec& label, std::int64_t channels) {
+  if (channels != 1 || label.num_classes() == 2) return;
+  throw OptionError("",
+                    fmt::format("one channel tells two classes apart, got label \"{}\" with {}; "
+                                "leave out_channels of the head out",
+                                label.name, label.num_classes()));
 }
 
 void check_weights(const std::string& key, const std::vector<double>& values, std::int64_t size,

@@ -1,7 +1,6 @@
 // Cross entropy that counts pixels near a class boundary more often than the others.
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <fmt/format.h>
 
 #include "losses/loss.hpp"
 #include "losses/reduction.hpp"
@@ -38,19 +37,19 @@ class BoundaryLoss final : public Loss {
         boundary_weight_(options.boundary_weight),
         ignore_index_(context.label.ignore_index),
         binary_(context.channels == 1) {
-    if (binary_ && context.label.num_classes() != 2) {
-      throw OptionError("", fmt::format("one channel tells two classes apart, but label \"{}\" has "
-                                        "{}; leave out_channels of the head out",
-                                        context.label.name, context.label.num_classes()));
-    }
+    losses::check_channels(context.label, context.channels);
   }
 
   at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
                      const at::Tensor& pixel_weight, TrainContext& context) override {
     const at::Tensor x = losses::at_least_float(logits);
-    at::Tensor sum = terms(x, target) * weights(target, x);
+    const at::Tensor own = weights(target, x);
+    at::Tensor sum = terms(x, target) * own;
     if (pixel_weight.defined()) sum = sum * pixel_weight;
-    const auto count = [&](const at::Tensor& labels) { return weights(labels, x).sum(); };
+    // Asked for this target, and for those of the other batches of an accumulated step.
+    const auto count = [&](const at::Tensor& labels) {
+      return (labels.is_same(target) ? own : weights(labels, x)).sum();
+    };
     return losses::mean(sum.sum(), target, count, context);
   }
 

@@ -157,7 +157,7 @@ INSTANTIATE_TEST_SUITE_P(Channels, BoundaryLossOnNoise, testing::Values(1, 2, 3)
 TEST(BoundaryLoss, OneChannelCannotTellThreeClasses) {
   const auto slot = part<Loss>(R"(type = "BoundaryLoss")");
   const std::string message = message_of([&] { slot.build({label_with({"a", "b", "c"}), 1}); });
-  EXPECT_NE(message.find("part: one channel tells two classes apart, but label \"change\" has 3"),
+  EXPECT_NE(message.find("part: one channel tells two classes apart, got label \"change\" with 3"),
             std::string::npos)
       << message;
 }
