@@ -12,8 +12,7 @@
 #include "framework/engine/session.hpp"
 #include "framework/inference/pictures.hpp"
 #include "framework/io/image.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -200,12 +199,9 @@ int run_browse(int argc, char** argv) {
   app.add_flag("--check", arguments.check,
                "no sheet: read every file; sizes, classes, unpaired files, wrong values");
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    const Experiment experiment =
-        load_experiment(arguments.config.config, arguments.config.overrides, registry);
-    if (arguments.check) return check_files(experiment) ? kOk : kUserError;
-    draw_sheet(experiment, arguments);
+    const Loaded loaded = load(arguments.config);
+    if (arguments.check) return check_files(loaded.experiment) ? kOk : kUserError;
+    draw_sheet(loaded.experiment, arguments);
     return kOk;
   });
 }

@@ -12,9 +12,9 @@ constexpr int kOk = 0, kOurError = 1, kUserError = 2, kInterrupted = 130;
 
 /// CONFIG, --set and --device, for commands that build something from a config.
 struct ConfigArguments {
-  std::string config;
-  std::vector<std::string> overrides;  // "a.b.0.c=VALUE"
-  std::string device;                  // "": what the config says
+  std::string config{};
+  std::vector<std::string> overrides{};  // "a.b.0.c=VALUE"
+  std::string device{};                  // "": what the config says
 };
 void add_config(CLI::App& app, ConfigArguments& arguments);
 /// --set KEY=VALUE, any number of times.

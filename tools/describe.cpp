@@ -2,10 +2,7 @@
 #include <cstdio>
 
 #include "framework/config/describe.hpp"
-#include "framework/engine/experiment.hpp"
-#include "registry/builtin.hpp"
-#include "registry/plugin_loader.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 
@@ -20,9 +17,8 @@ int run_describe(int argc, char** argv) {
       ->type_name("NAME");
   add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    for (const std::string& path : plugins) load_plugin(config::Path{path, path}, registry);
+    const std::unique_ptr<Registry> owner = components(plugins);
+    const Registry& registry = *owner;
 
     std::string text;
     std::vector<std::string> known;

@@ -5,9 +5,8 @@
 #include <cstdio>
 
 #include "framework/engine/session.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
 #include "tools/flops.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -75,9 +74,8 @@ int run_inspect(int argc, char** argv) {
       ->expected(2);
   app.add_option("--depth", levels, "levels of the tree")->capture_default_str();
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    const Experiment experiment = load_experiment(arguments.config, arguments.overrides, registry);
+    const Loaded loaded = load(arguments);
+    const Experiment& experiment = loaded.experiment;
     const auto model = experiment.build_model();
     std::unique_ptr<optim::Freezer> freezer = engine::build_freezer(experiment, *model);
     if (freezer) freezer->apply(0);

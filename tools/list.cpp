@@ -4,10 +4,7 @@
 
 #include "framework/base/files.hpp"
 #include "framework/config/describe.hpp"
-#include "framework/engine/experiment.hpp"
-#include "registry/builtin.hpp"
-#include "registry/plugin_loader.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -68,9 +65,8 @@ int run_list(int argc, char** argv) {
       ->type_name("DIR");
   add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    for (const std::string& path : plugins) load_plugin(config::Path{path, path}, registry);
+    const std::unique_ptr<Registry> owner = components(plugins);
+    const Registry& registry = *owner;
     if (!markdown.empty()) {
       write_pages(registry, markdown);
     } else if (!kind.empty()) {

@@ -10,8 +10,7 @@
 #include "framework/engine/session.hpp"
 #include "framework/io/safetensors.hpp"
 #include "framework/io/weights.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -81,10 +80,8 @@ class Collected {
 };
 
 void parity_with(const ParityArguments& arguments) {
-  Registry registry;
-  register_builtin_components(registry);
-  const Experiment experiment =
-      load_experiment(arguments.config.config, arguments.config.overrides, registry);
+  const Loaded loaded = load(arguments.config);
+  const Experiment& experiment = loaded.experiment;
   const at::ScalarType type = arguments.dtype == "float64" ? at::kDouble : at::kFloat;
   auto model = experiment.build_model();
   model->to(type);

@@ -13,8 +13,6 @@
 #include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/raster.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
 #include "tools/predictions.hpp"
 #include "tools/trained.hpp"
 
@@ -186,17 +184,14 @@ void predict_strips(const Item& item, const Scene& scene, const Sources& dates,
 }
 
 void predict_with(const PredictArguments& arguments) {
-  Registry registry;
-  register_builtin_components(registry);
-  const Experiment experiment =
-      load_experiment(arguments.config.config, all_overrides(arguments.config), registry);
-  engine::apply_runtime(experiment);
-  const std::shared_ptr<const Reader> reader = engine::make_reader(experiment, registry);
+  const Loaded loaded = load_to_run(arguments.config);
+  const Experiment& experiment = loaded.experiment;
+  const std::shared_ptr<const Reader> reader = engine::make_reader(experiment, *loaded.registry);
   const std::vector<Item> items =
       list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates), *reader);
   const inference::Predictor predictor =
-      make_predictor(experiment, find_weights(experiment, arguments.weights), arguments.serving,
-                     arguments.config, registry);
+      make_predictor(loaded, find_weights(experiment, arguments.weights), arguments.serving,
+                     arguments.config);
   const Predictions predictions(
       arguments.out, experiment.labels, arguments.products,
       experiment.data.writer ? experiment.data.writer.build({}) : nullptr);

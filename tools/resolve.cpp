@@ -1,9 +1,7 @@
 // resolve: a config as one file, bases merged, overrides applied, references resolved.
 #include <cstdio>
 
-#include "framework/engine/experiment.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 
@@ -19,11 +17,8 @@ int run_resolve(int argc, char** argv) {
     const config::TomlStyle style{.origins = origins, .escape_references = true};
     config::Value root;
     if (full) {
-      Registry registry;
-      register_builtin_components(registry);
-      const Experiment experiment =
-          load_experiment(arguments.config, arguments.overrides, registry);
-      root = config::dump_object(config::schema_of<Experiment>(), &experiment);
+      const Loaded loaded = load(arguments);
+      root = config::dump_object(config::schema_of<Experiment>(), &loaded.experiment);
     } else {
       config::Document document = config::load(arguments.config, arguments.overrides);
       config::throw_if_any(document.problems);

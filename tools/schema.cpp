@@ -2,10 +2,7 @@
 #include <cstdio>
 
 #include "framework/config/describe.hpp"
-#include "framework/engine/experiment.hpp"
-#include "registry/builtin.hpp"
-#include "registry/plugin_loader.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 
@@ -17,10 +14,8 @@ int run_schema(int argc, char** argv) {
   std::vector<std::string> plugins;
   add_plugins(app, plugins);
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    for (const std::string& path : plugins) load_plugin(config::Path{path, path}, registry);
-    std::fputs(config::json_schema(config::schema_of<Experiment>(), registry).c_str(), stdout);
+    const auto registry = components(plugins);
+    std::fputs(config::json_schema(config::schema_of<Experiment>(), *registry).c_str(), stdout);
     return kOk;
   });
 }

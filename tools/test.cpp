@@ -13,8 +13,6 @@
 #include "framework/engine/report/record.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/image.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
 #include "tools/trained.hpp"
 
 namespace strata::tools {
@@ -52,11 +50,8 @@ void save_labels(const std::string& folder, const Experiment& experiment, const 
 }
 
 void test_with(const TestArguments& arguments) {
-  Registry registry;
-  register_builtin_components(registry);
-  const Experiment experiment =
-      load_experiment(arguments.config.config, all_overrides(arguments.config), registry);
-  engine::apply_runtime(experiment);
+  const Loaded loaded = load_to_run(arguments.config);
+  const Experiment& experiment = loaded.experiment;
   const bool has_test = !experiment.data.test.sets.empty();
   const SplitSets& splits = has_test ? experiment.data.test : experiment.data.val;
   if (splits.sets.empty()) {
@@ -67,7 +62,7 @@ void test_with(const TestArguments& arguments) {
   const std::string weights = find_weights(experiment, arguments.weights);
   engine::Evaluator evaluator(experiment, splits);
   const inference::Predictor predictor =
-      make_predictor(experiment, weights, arguments.serving, arguments.config, registry);
+      make_predictor(loaded, weights, arguments.serving, arguments.config);
   engine::PerImageCsv per_image;
   engine::EvaluationRecord record(experiment.labels);
   engine::Visitor visit;

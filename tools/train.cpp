@@ -4,8 +4,7 @@
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -34,11 +33,8 @@ int run_train(int argc, char** argv) {
           ->expected(0, 1)
           ->type_name("DIR");
   return run_tool(app, argc, argv, [&] {
-    Registry registry;
-    register_builtin_components(registry);
-    const Experiment experiment =
-        load_experiment(arguments.config, all_overrides(arguments), registry);
-    engine::apply_runtime(experiment);
+    const Loaded loaded = load_to_run(arguments);
+    const Experiment& experiment = loaded.experiment;
     const auto runner = engine::make_runner(
         experiment, resuming->count() > 0 ? resume_from(experiment, resume) : "");
     const engine::RunEnd end = runner->run();

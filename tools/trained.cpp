@@ -69,9 +69,10 @@ void check_alike(const Experiment& first, const Experiment& other, const std::st
 
 }  // namespace
 
-inference::Predictor make_predictor(const Experiment& experiment, const std::string& weights,
+inference::Predictor make_predictor(const Loaded& loaded, const std::string& weights,
                                     const ServingArguments& serving,
-                                    const ConfigArguments& arguments, Registry& registry) {
+                                    const ConfigArguments& arguments) {
+  const Experiment& experiment = loaded.experiment;
   std::vector<inference::Member> members;
   auto add = [&](const Experiment& one, const std::string& file) {
     members.push_back(engine::member_of(one, trained_model(one, file)));
@@ -79,12 +80,12 @@ inference::Predictor make_predictor(const Experiment& experiment, const std::str
     members.back().folds = std::make_shared<nn::FoldCache>();
   };
   add(experiment, weights);
-  std::vector<std::string> overrides;
-  if (!arguments.device.empty()) overrides.push_back("runtime.device=" + arguments.device);
+  // --set speaks of the first config alone.
+  const std::vector<std::string> overrides = all_overrides({.device = arguments.device});
   for (const std::string& text : serving.ensemble) {
     const std::size_t colon = text.find(':');  // names of weights have one too
     const std::string config = text.substr(0, colon);
-    const Experiment other = load_experiment(config, overrides, registry);
+    const Experiment other = load_experiment(config, overrides, *loaded.registry);
     check_alike(experiment, other, config);
     add(other, find_weights(other, colon == std::string::npos ? "" : text.substr(colon + 1)));
   }

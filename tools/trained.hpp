@@ -7,12 +7,12 @@
 #include "framework/engine/experiment.hpp"
 #include "framework/inference/predictor.hpp"
 #include "framework/inference/serving.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 
-/// The weight file that `given` means: a file (safetensors or of torch.save), a checkpoint or a work dir; "" means
-/// the best checkpoint of the config's run. Throws CheckpointError with the command that makes one.
+/// The weight file that `given` means: a file (safetensors or of torch.save), a checkpoint or a work
+/// dir; "" means the best checkpoint of the config's run. Throws CheckpointError with the command that makes one.
 std::string find_weights(const Experiment& experiment, const std::string& given);
 
 /// The model with these weights, loaded strictly, in eval mode on runtime.device.
@@ -27,8 +27,8 @@ void add_serving(CLI::App& app, ServingArguments& arguments);
 
 /// The config's model as it is to be served, and with it those of --ensemble. Throws UserError when
 /// one of them takes other images or predicts other classes.
-inference::Predictor make_predictor(const Experiment& experiment, const std::string& weights,
+inference::Predictor make_predictor(const Loaded& loaded, const std::string& weights,
                                     const ServingArguments& serving,
-                                    const ConfigArguments& arguments, Registry& registry);
+                                    const ConfigArguments& arguments);
 
 }  // namespace strata::tools

@@ -2,10 +2,8 @@
 // roles, shapes; with --data also files and label values.
 #include <cstdio>
 
-#include "framework/engine/experiment.hpp"
 #include "framework/engine/session.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -76,9 +74,8 @@ int run_validate(int argc, char** argv) {
     int status = kOk;
     for (const std::string& path : configs) {
       try {
-        Registry registry;
-        register_builtin_components(registry);
-        const Experiment experiment = load_experiment(path, overrides, registry);
+        const Loaded loaded = load({.config = path, .overrides = overrides});
+        const Experiment& experiment = loaded.experiment;
         check_schedule(experiment);
         check_patterns(experiment);
         if (data) check_data(experiment);
