@@ -16,8 +16,8 @@
 #include "framework/engine/progress.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/inference/serving.hpp"
-#include "registry/builtin.hpp"
-#include "tools/common.hpp"
+#include "framework/nn/fold_cache.hpp"
+#include "tools/loading.hpp"
 
 namespace strata::tools {
 namespace {
@@ -55,12 +55,14 @@ struct Measured {
   std::vector<double> seconds;  // of each step after the warm-up
   std::int64_t images = 0;      // of a step
   std::int64_t peak_mib = 0;    // of the process so far
+  double grown_mib = 0;         // of that, above what was resident before the first step
 };
 
 template <class Body>
 Measured measure(const std::string& mode, const BenchmarkArguments& a, c10::Device device,
                  const Body& body) {
   using Clock = std::chrono::steady_clock;
+  const double resident = engine::resident_memory_mib();
   Measured measured;
   measured.mode = mode;
   measured.images = a.batch;
@@ -72,6 +74,7 @@ Measured measure(const std::string& mode, const BenchmarkArguments& a, c10::Devi
     measured.seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
   }
   measured.peak_mib = engine::peak_memory_mib();
+  measured.grown_mib = std::max(static_cast<double>(measured.peak_mib) - resident, 0.0);
   return measured;
 }
 
@@ -100,6 +103,9 @@ Measured measure_infer(const BenchmarkArguments& a, Model& model, const Batch& b
                        c10::Device device) {
   model.eval();
   const c10::InferenceMode guard;
+  // As test and predict serve it: batch norms are folded once.
+  nn::FoldCache folds;
+  const nn::FoldCache::Use use(&folds);
   return measure("infer", a, device, [&](std::int64_t) { model.predict(batch); });
 }
 
@@ -135,7 +141,8 @@ nlohmann::ordered_json as_json(const Measured& m) {
           {"p90", percentile(m.seconds, 0.9)},
           {"p99", percentile(m.seconds, 0.99)},
           {"images_per_second", images_per_second(m)},
-          {"peak_mib", m.peak_mib}};
+          {"peak_mib", m.peak_mib},
+          {"grown_mib", m.grown_mib}};
 }
 
 void print(const Measured& m) {
@@ -146,9 +153,8 @@ void print(const Measured& m) {
 }
 
 int benchmark(BenchmarkArguments& a) {
-  Registry registry;
-  register_builtin_components(registry);
-  const Experiment experiment = load_experiment(a.config, all_overrides(a), registry);
+  const Loaded loaded = load_to_run(a);
+  const Experiment& experiment = loaded.experiment;
   const bool loads = std::count(a.modes.begin(), a.modes.end(), "loader") > 0;
   const bool computes = a.modes.size() > (loads ? 1U : 0U);
   const bool trains = std::count(a.modes.begin(), a.modes.end(), "train") > 0;
@@ -159,7 +165,6 @@ int benchmark(BenchmarkArguments& a) {
   if (trains && experiment.optimizer.sets.empty()) {
     throw UserError(a.config + ": optimizer: is missing: training needs one; leave out --mode train");
   }
-  engine::apply_runtime(experiment);
   const c10::Device device = engine::device_of(experiment);
   const bool channels_last = engine::wants_channels_last(experiment);
   if (a.batch == 0) a.batch = experiment.data.train ? experiment.data.train->batch_size : 1;
