@@ -12,7 +12,7 @@
 #include "framework/io/key_map.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "tools/common.hpp"
-#include "tools/convert_config.hpp"
+#include "tools/convert/convert_config.hpp"
 
 namespace strata::tools {
 namespace {
