@@ -84,6 +84,16 @@ void write(Level level, std::string_view message) {
   one.file->flush();
 }
 
+void write_to_file(std::string_view message) {
+  Logger& one = logger();
+  const spdlog::details::log_msg line("strata", spdlog::level::info,
+                                      spdlog::string_view_t(message.data(), message.size()));
+  const std::scoped_lock lock(one.mutex);
+  if (one.file == nullptr) return;
+  one.file->log(line);
+  one.file->flush();
+}
+
 void set_level(Level level) { logger().level = level_of(level); }
 
 void set_file(const std::string& path) {

@@ -15,6 +15,8 @@ namespace strata::log {
 enum class Level { debug, info, warning, error };
 
 STRATA_API void write(Level level, std::string_view message);
+/// To the run's log file alone: what is too long for a terminal.
+STRATA_API void write_to_file(std::string_view message);
 STRATA_API void set_level(Level level);
 /// Also write to `path` (appended) until the returned guard's stop; "" closes the file.
 STRATA_API void set_file(const std::string& path);

@@ -165,7 +165,7 @@ std::string Evaluator::rank_name() const {
   for (const auto& metric : sets_.front()->metrics) {
     if (place_of(metric->scores(), best) >= 0) return best;
   }
-  return sets_.front()->metrics.front()->scores().front().first;
+  return summary_score(sets_.front()->metrics.front()->scores());
 }
 
 std::vector<Evaluator::Measured> Evaluator::measured() const {
@@ -193,10 +193,14 @@ bool measures_anything(const EvaluateOptions& evaluate) {
   return evaluate.loss || !evaluate.metrics.empty();
 }
 
-void check_evaluation(const Experiment& experiment, std::vector<Problem>& problems) {
+namespace {
+
+/// The names that metrics give, without those of sets; what is wrong with metrics goes to
+/// `problems`.
+std::vector<std::string> metric_names(const Experiment& experiment,
+                                      std::vector<Problem>& problems) {
   std::map<std::string, std::string> owner;  // of each name
   std::vector<std::string> names;
-  const std::size_t before = problems.size();
   for (const auto& [key, slot] : experiment.evaluate.metrics) {
     try {
       for (const auto& [name, value] : slot.build({experiment.labels})->scores()) {
@@ -214,27 +218,51 @@ void check_evaluation(const Experiment& experiment, std::vector<Problem>& proble
       problems.insert(problems.end(), error.problems().begin(), error.problems().end());
     }
   }
-  const std::string& best = experiment.evaluate.best;
-  const config::Value* written = experiment.document.root.at("evaluate.best");
-  if (best.empty() || written == nullptr || experiment.data.val.sets.empty()) return;
-  if (problems.size() > before || !measures_anything(experiment.evaluate)) return;
+  return names;
+}
+
+/// What is wrong with following this score in validation; "" when nothing is.
+std::string why_not_measured(const Experiment& experiment, const std::vector<std::string>& names,
+                             const std::string& score) {
   std::vector<std::string> all;
   for (const auto& [set, split] : experiment.data.val.sets) {
     const std::string prefix = set.empty() ? "" : set + ".";
     for (const std::string& name : names) all.push_back(prefix + name);
     if (!experiment.evaluate.loss) continue;
     // The terms' names are the model's; they show when it runs.
-    if (best.starts_with(prefix + "loss.")) return;
+    if (score.starts_with(prefix + "loss.")) return "";
     all.push_back(prefix + "loss");
   }
-  if (std::find(all.begin(), all.end(), best) != all.end()) return;
-  std::string cure = did_you_mean(best, all);
+  if (std::find(all.begin(), all.end(), score) != all.end()) return "";
+  std::string cure = did_you_mean(score, all);
   for (const std::string& name : all) {
-    if (cure.empty() && name.ends_with("." + best)) cure = "; did you mean \"" + name + "\"?";
+    if (cure.empty() && name.ends_with("." + score)) cure = "; did you mean \"" + name + "\"?";
   }
-  if (best == "loss" || best.ends_with(".loss")) cure = "; set evaluate.loss = true to measure it";
-  problems.push_back({written->origin, "evaluate.best",
-                      "no metric gives such a number, got \"" + best + "\"" + cure});
+  if (score == "loss" || score.ends_with(".loss")) {
+    cure = "; set evaluate.loss = true to measure it";
+  }
+  return "no metric gives such a number, got \"" + score + "\"" + cure;
+}
+
+}  // namespace
+
+void check_evaluation(const Experiment& experiment, std::vector<Problem>& problems) {
+  const std::size_t before = problems.size();
+  const std::vector<std::string> names = metric_names(experiment, problems);
+  if (problems.size() > before || experiment.data.val.sets.empty()) return;
+  if (!measures_anything(experiment.evaluate)) return;
+  const std::string& best = experiment.evaluate.best;
+  if (const config::Value* written = experiment.document.root.at("evaluate.best");
+      !best.empty() && written != nullptr) {
+    const std::string what = why_not_measured(experiment, names, best);
+    if (!what.empty()) problems.push_back({written->origin, "evaluate.best", what});
+  }
+  for (const auto& [key, slot] : experiment.hooks) {
+    const std::string monitor = slot.ask(&Hook::Statics::monitor);
+    if (monitor.empty()) continue;
+    const std::string what = why_not_measured(experiment, names, monitor);
+    if (!what.empty()) problems.push_back(slot.problem("monitor", what));
+  }
 }
 
 }  // namespace strata::engine

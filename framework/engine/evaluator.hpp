@@ -19,7 +19,7 @@ struct Visit {
   const Outputs& outputs;
   /// Scores of sample `n` alone, by the names that metrics give them.
   std::function<Scores(std::int64_t n)> scores;
-  /// One of them: that of `evaluate.best`, or else the first.
+  /// One of them: that of `evaluate.best`, or else the first that is of no class.
   std::function<double(std::int64_t n)> rank;
 };
 using Visitor = std::function<void(const Visit&)>;
@@ -67,7 +67,7 @@ class STRATA_API Evaluator {
 STRATA_API bool measures_anything(const EvaluateOptions& evaluate);
 
 /// What is wrong with [evaluate] for these labels and validation sets: metrics that cannot be
-/// built, two that give one name, an `evaluate.best` that none gives.
+/// built, two that give one name, an `evaluate.best` or a hook's `monitor` that none gives.
 STRATA_API void check_evaluation(const Experiment& experiment, std::vector<Problem>& problems);
 
 }  // namespace strata::engine

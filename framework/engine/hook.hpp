@@ -42,6 +42,21 @@ class STRATA_API Hook {
   struct Context {
     std::string name;  // key under [hooks]
   };
+  struct Statics {
+    /// The score that it follows, which a metric must give; "" for none.
+    std::string (*monitor)(const void* options);
+  };
+  /// A hook that follows a score says which: static std::string monitor_of(const Options&).
+  template <class Component, class Options>
+  static Statics statics() {
+    return {[]([[maybe_unused]] const void* options) -> std::string {
+      if constexpr (requires(const Options& own) { Component::monitor_of(own); }) {
+        return Component::monitor_of(*static_cast<const Options*>(options));
+      } else {
+        return "";
+      }
+    }};
+  }
   virtual ~Hook();
 
   /// Order among hooks at the same point: 0 first … 100 last.

@@ -123,8 +123,7 @@ struct EvaluateOptions {
             "also measure the loss: \"loss\" and its terms as \"loss.<term>\", means over samples"),
         field("best", &EvaluateOptions::best,
               "the number (\"miou\", \"f1.changed\", \"city.miou\" of a named set) that decides "
-              "which checkpoint is the best; "
-              "left out: the first one that the metrics give"),
+              "which checkpoint is the best; left out: the first that is of no class (miou)"),
         field("best_rule", &EvaluateOptions::best_rule,
               "whether more is better; auto: yes, unless the name has \"loss\" or \"error\"")
             .one_of({"auto", "max", "min"}),

@@ -662,10 +662,11 @@ void Runner::Implementation::validate() {
   Json line;
   line["step"] = state_.step;
   std::string text = fmt::format("validation of step {}:", state_.step);
-  for (const auto& [name, value] : scores) {
+  const std::vector<bool> on_the_line = summaries(scores);
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto& [name, value] = scores[i];
     line["val." + name] = value;
-    // Per-class numbers are in scalars.jsonl; a line of all of them helps nobody.
-    if (name.find('.') == std::string::npos || name == settings_.best) {
+    if (on_the_line[i] || name == settings_.best) {
       text += fmt::format("  {} {}", name, number_text(value));
     }
   }
@@ -673,13 +674,16 @@ void Runner::Implementation::validate() {
   const std::chrono::duration<double> seconds = Pace::Clock::now() - begun;
   timing_->add(Json{{"step", state_.step}, {"validation_time", seconds.count()}}.dump());
   log::info("{}", text);
+  if (const std::string tables = parts_.tables ? parts_.tables() : ""; !tables.empty()) {
+    log::write_to_file("validation of step " + std::to_string(state_.step) + "\n" + tables);
+  }
   consider(scores);
   for_hooks([&](Hook& hook) { hook.after_validation(state_); });
 }
 
 void Runner::Implementation::consider(const Scores& scores) {
   if (scores.empty()) return;
-  const std::string name = settings_.best.empty() ? scores.front().first : settings_.best;
+  const std::string name = settings_.best.empty() ? summary_score(scores) : settings_.best;
   const auto place = std::find_if(scores.begin(), scores.end(),
                                   [&](const auto& score) { return score.first == name; });
   if (place == scores.end()) {

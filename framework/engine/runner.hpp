@@ -49,6 +49,8 @@ struct RunParts {
   /// Measures the model, which is in eval mode; gives up, with any result, once `cancelled` says
   /// so. Empty: there is nothing to validate on.
   std::function<Scores(const std::function<bool()>& cancelled, const Visitor& visit)> validate;
+  /// The newest validation's numbers by class, as text for the log file; may be empty.
+  std::function<std::string()> tables{};
   std::vector<std::pair<std::string, std::shared_ptr<Hook>>> hooks;
 };
 

@@ -18,6 +18,25 @@ bool more_is_better(const std::string& score, const std::string& rule) {
   return score.find("loss") == std::string::npos && score.find("error") == std::string::npos;
 }
 
+std::vector<bool> summaries(const Scores& scores) {
+  const auto dots = [](const auto& score) {
+    return std::count(score.first.begin(), score.first.end(), '.');
+  };
+  std::vector<bool> yes;
+  if (scores.empty()) return yes;
+  const auto fewest =
+      dots(*std::min_element(scores.begin(), scores.end(),
+                             [&](const auto& a, const auto& b) { return dots(a) < dots(b); }));
+  for (const auto& score : scores) yes.push_back(dots(score) == fewest);
+  return yes;
+}
+
+std::string summary_score(const Scores& scores) {
+  const std::vector<bool> yes = summaries(scores);
+  const auto first = std::find(yes.begin(), yes.end(), true);
+  return first == yes.end() ? "" : scores[static_cast<std::size_t>(first - yes.begin())].first;
+}
+
 double ratio(std::int64_t numerator, std::int64_t denominator) {
   return denominator == 0 ? std::numeric_limits<double>::quiet_NaN()
                           : static_cast<double>(numerator) / static_cast<double>(denominator);

@@ -17,6 +17,12 @@ namespace strata {
 /// nothing is defined (a class that never occurs).
 using Scores = std::vector<std::pair<std::string, double>>;
 
+/// Whether a score sums a set up ("miou", "city.miou") rather than being of one class ("iou.car"):
+/// of all names, those with the fewest dots.
+STRATA_API std::vector<bool> summaries(const Scores& scores);
+/// The first of these; what decides when nothing else was said. "" without scores.
+STRATA_API std::string summary_score(const Scores& scores);
+
 /// A metric's numbers for people: classes (and their mean) against scores.
 struct ScoreTable {
   std::vector<std::string> columns;                               // "IoU", "F1", …

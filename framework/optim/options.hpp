@@ -45,6 +45,12 @@ struct OptimizerOptions {
   std::optional<double> layer_decay;
   std::optional<std::int64_t> base_batch_size;
 
+  /// lr for so many samples a step; 0: not known, lr as it is.
+  double scaled_lr(std::int64_t samples) const {
+    if (!base_batch_size || samples <= 0) return lr;
+    return lr * (static_cast<double>(samples) / static_cast<double>(*base_batch_size));
+  }
+
   static auto fields() {
     using config::field;
     return std::tuple{

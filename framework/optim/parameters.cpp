@@ -307,10 +307,7 @@ GroupPlan plan_groups(const std::vector<ModelParameter>& parameters,
   }
   const Rules rules(parameters, options);
   GroupPlan plan;
-  plan.lr = options.lr;
-  if (options.base_batch_size && samples > 0) {
-    plan.lr *= static_cast<double>(samples) / static_cast<double>(*options.base_batch_size);
-  }
+  plan.lr = options.scaled_lr(samples);
   std::vector<Summary> lines;
   Summary still{"(frozen)", "-", "-"};
   for (const ModelParameter& parameter : parameters) {

@@ -38,6 +38,8 @@ class EarlyStoppingHook final : public Hook {
   EarlyStoppingHook(EarlyStoppingOptions options, const Context& context)
       : options_(std::move(options)), key_(context.name) {}
 
+  static std::string monitor_of(const EarlyStoppingOptions& options) { return options.monitor; }
+
   void after_validation(RunState& state) override {
     const double value = value_of(state.scores);
     const double gain =

@@ -65,6 +65,17 @@ TEST(Runner, TrainsAndLeavesWhatItShould) {
   EXPECT_EQ(check_checkpoint(folder / "step_60"), "");
 }
 
+TEST(Runner, LogsTheTableOfClassesBelowEachValidation) {
+  const TempDir folder;
+  StubRun(folder.path(), 4).make().run();
+  const std::string log = read_text(folder / "train.log");
+  const std::size_t line = log.find("validation of step 4:  accuracy ");
+  const std::size_t table = log.find("validation of step 4\nclass  IoU\nsame   0.5\n");
+  EXPECT_NE(line, std::string::npos) << log;
+  ASSERT_NE(table, std::string::npos) << log;
+  EXPECT_LT(line, table);
+}
+
 TEST(Runner, ResumedRunIsTheSameRun) {
   for (const std::int64_t cut : {1, 4, 5, 8, 11}) {
     const TempDir straight, broken;

@@ -17,6 +17,13 @@ at::Tensor map(std::vector<std::int64_t> values, std::int64_t height, std::int64
   return at::tensor(values, at::kLong).reshape({height, width});
 }
 
+TEST(Scores, OfASetAreThoseWithTheFewestDots) {
+  EXPECT_EQ(summary_score({{"iou.a", 1}, {"iou.b.c", 1}, {"miou", 1}, {"aacc", 1}}), "miou");
+  EXPECT_EQ(summary_score({{"city.iou.a", 1}, {"city.miou", 1}, {"night.miou", 1}}), "city.miou");
+  EXPECT_EQ(summary_score({}), "");
+  EXPECT_EQ(summaries({{"city.iou.a", 1}, {"city.miou", 1}}), (std::vector<bool>{false, true}));
+}
+
 TEST(ConfusionMatrix, CountsAndScoresByHand) {
   ConfusionMatrix matrix(3);
   //            label: 0 0 0 1 1 2 9(ignored) ; prediction: 0 0 1 1 2 2 0
