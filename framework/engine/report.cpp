@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -30,8 +31,10 @@ using Json = nlohmann::ordered_json;
 using html::escaped;
 using html::Series;
 
-constexpr std::size_t kPredictions = 6;         // of tools/predict
-constexpr std::int64_t kPredictionSide = 1100;  // the longest, in pixels
+constexpr std::size_t kPictures = 6;         // of tools/predict, and of a validation
+constexpr std::int64_t kPictureSide = 1100;  // the longest, in pixels
+constexpr std::size_t kMostClassLines = 20;  // in a chart; of more classes the weakest are drawn
+constexpr std::size_t kWeakest = 12;
 
 // Names of scores that are of one class each: what follows the dot is the class.
 const std::set<std::string> kClassScores = {
@@ -101,6 +104,7 @@ class Page {
         evaluation("Test", object_in(folder_ / "test.json"), object_in(folder_ / "metrics.json"));
     body += curves();
     body += evaluation("Validation", object_in(folder_ / "validation.json"), last_validation());
+    body += pictures();
     body += predictions();
     body += config();
     body += environment();
@@ -240,14 +244,21 @@ class Page {
                      ? name
                      : std::string();
         }));
-    return out + html::line_chart("IoU of each class", series(scalars_, [](const std::string& key) {
-                                    if (!key.starts_with("val.")) return std::string();
-                                    const ScoreName score(key.substr(4));
-                                    if (score.kind != "iou" && score.kind != "scd_iou")
-                                      return std::string();
-                                    return score.set.empty() ? score.of_class
-                                                             : score.set + ", " + score.of_class;
-                                  }));
+    std::vector<Series> classes = series(scalars_, [](const std::string& key) {
+      if (!key.starts_with("val.")) return std::string();
+      const ScoreName score(key.substr(4));
+      if (score.kind != "iou" && score.kind != "scd_iou") return std::string();
+      return score.set.empty() ? score.of_class : score.set + ", " + score.of_class;
+    });
+    std::string title = "IoU of each class";
+    if (classes.size() > kMostClassLines) {
+      std::stable_sort(classes.begin(), classes.end(), [](const Series& a, const Series& b) {
+        return a.points.back().second < b.points.back().second;
+      });
+      title = fmt::format("IoU of the {} weakest of {} classes", kWeakest, classes.size());
+      classes.resize(kWeakest);
+    }
+    return out + html::line_chart(title, classes);
   }
 
   /// The numbers of the newest validation, without their "val.".
@@ -305,17 +316,14 @@ class Page {
       }
       const std::string key = escaped(metric.at("name").get<std::string>());
       if (!table.rows.empty() || !table.overall.empty()) {
-        out += fmt::format("<div class=\"box\"><h3>{}</h3>\n{}</div>\n", key,
+        out += fmt::format("<div class=\"box tall\"><h3>{}</h3>\n{}</div>\n", key,
                            html::score_table(table));
       }
       if (!metric.contains("confusion")) continue;
       const ConfusionTable confusion{
           metric.at("confusion").at("classes").get<std::vector<std::string>>(),
           metric.at("confusion").at("counts").get<std::vector<std::int64_t>>()};
-      out += fmt::format(
-          "<div class=\"box\"><h3>{}: confusion</h3>\n<p><small>per cent of each true class (row) "
-          "predicted as each class (column)</small></p>\n{}</div>\n",
-          key, html::confusion_table(confusion));
+      out += html::confusion_box(metric.at("name").get<std::string>(), confusion);
     }
     out += "</div>\n";
     const std::string rank = record.value("rank", std::string());
@@ -370,33 +378,61 @@ class Page {
     return out + "</div></figure>\n";
   }
 
-  /// Some of what tools/predict left in predictions/.
-  std::string predictions() const {
+  /// Some pictures of a folder whose names end with `ending`; "" when there are none. `count`: how
+  /// many there are and how many are shown.
+  static std::string figures(const fs::path& folder, const std::string& ending,
+                             std::string& count) {
     std::vector<fs::path> paths;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder_ / "predictions", error)) {
-      if (entry.path().filename().string().ends_with("_overlay.png")) paths.push_back(entry.path());
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      if (entry.path().filename().string().ends_with(ending)) paths.push_back(entry.path());
     }
     std::sort(paths.begin(), paths.end());
-    std::string figures;
+    std::string out;
     std::size_t shown = 0;
     for (const fs::path& path : paths) {
-      if (shown == kPredictions) break;
+      if (shown == kPictures) break;
       try {
         const std::string name = path.filename().string();
-        const at::Tensor picture =
-            inference::shrink(io::read_image(path.string()), kPredictionSide);
-        figures += fmt::format(
-            "<figure class=\"box\"><figcaption>{}</figcaption>\n{}</figure>\n", escaped(name),
-            html::image("jpeg", html::base64(io::jpeg_bytes(picture, 85)), name));
+        const at::Tensor picture = inference::shrink(io::read_image(path.string()), kPictureSide);
+        out += fmt::format("<figure class=\"box\"><figcaption>{}</figcaption>\n{}</figure>\n",
+                           escaped(name),
+                           html::image("jpeg", html::base64(io::jpeg_bytes(picture, 85)), name));
         ++shown;
       } catch (const DataError&) {
         // Being written, or damaged: no reason to go without a report.
       }
     }
-    if (figures.empty()) return "";
-    return fmt::format("<h2>Predictions</h2>\n<p class=\"muted\">{} of {} in predictions/</p>\n{}",
-                       shown, paths.size(), figures);
+    count = fmt::format("{} of {}", shown, paths.size());
+    return out;
+  }
+
+  /// Of what tools/predict left in predictions/.
+  std::string predictions() const {
+    std::string count;
+    const std::string all = figures(folder_ / "predictions", "_overlay.png", count);
+    if (all.empty()) return "";
+    return fmt::format("<h2>Predictions</h2>\n<p class=\"muted\">{} in predictions/</p>\n{}", count,
+                       all);
+  }
+
+  /// Of what a VisualizationHook drew at the newest validation that has pictures.
+  std::string pictures() const {
+    std::int64_t newest = -1;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder_ / "pictures", error)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with("step_")) continue;
+      newest = std::max<std::int64_t>(newest, std::atoll(name.c_str() + 5));
+    }
+    const std::string step = fmt::format("step_{}", newest);
+    std::string count;
+    const std::string all = figures(folder_ / "pictures" / step, ".png", count);
+    if (all.empty()) return "";
+    return fmt::format(
+        "<h2>Pictures of validation</h2>\n<p class=\"muted\">{} in pictures/{}/: the images, the "
+        "truth, the prediction; of two classes also where they differ</p>\n{}",
+        count, step, all);
   }
 
   std::string config() const {

@@ -14,6 +14,7 @@ constexpr std::size_t kColours = 8;
 constexpr std::size_t kMostPoints = 400;     // of a line; the drawing is 510 units wide
 constexpr std::size_t kMostClasses = 32;     // of a matrix
 constexpr std::size_t kWideClasses = 7;      // of a matrix whose names are shown whole
+constexpr std::size_t kSmallClasses = 20;    // of a matrix in letters of usual size
 constexpr std::size_t kMostConfusions = 25;  // of a list
 
 /// 1, 2 or 5 times a power of ten, at least `size`.
@@ -88,7 +89,9 @@ Points thinned(const Points& points) {
 
 std::string colour(std::size_t i) { return fmt::format("var(--c{})", i % kColours); }
 std::string dashes(std::size_t i) {
-  return i < kColours ? "" : fmt::format(" stroke-dasharray=\"{} 3\"", 6 / (i / kColours));
+  return i < kColours ? ""
+                      : fmt::format(" stroke-dasharray=\"{} 3\"",
+                                    std::max<std::size_t>(6 / (i / kColours), 1));
 }
 
 }  // namespace
@@ -187,8 +190,9 @@ std::string confusion_table(const ConfusionTable& table) {
     }
     return out + "</table>\n";
   }
-  std::string out = fmt::format("<table class=\"heat{}\"><thead><tr><th></th>",
-                                classes > kWideClasses ? " tight" : "");
+  std::string out =
+      fmt::format("<table class=\"heat{}{}\"><thead><tr><th></th>",
+                  classes > kWideClasses ? " tight" : "", classes > kSmallClasses ? " small" : "");
   for (const std::string& name : table.classes) {
     out += fmt::format("<th title=\"{0}\">{0}</th>", escaped(name));
   }
@@ -210,6 +214,22 @@ std::string confusion_table(const ConfusionTable& table) {
     out += "</tr>\n";
   }
   return out + "</tbody></table>\n";
+}
+
+std::string confusion_box(const std::string& metric, const ConfusionTable& table) {
+  const std::size_t classes = table.classes.size();
+  const bool list = classes > kMostClasses;
+  return fmt::format(
+      "<div class=\"box{}\"><h3>{}: {}</h3>\n{}{}</div>\n",
+      list                     ? " tall"
+      : classes > kWideClasses ? " wide"
+                               : "",
+      escaped(metric),
+      list ? fmt::format("the largest confusions of {} classes", classes) : "confusion",
+      list ? ""
+           : "<p><small>per cent of each true class (row) predicted as each class (column)"
+             "</small></p>\n",
+      confusion_table(table));
 }
 
 std::string score_table(const ScoreTable& table) {

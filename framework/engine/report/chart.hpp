@@ -26,6 +26,8 @@ STRATA_API std::string line_chart(const std::string& title, const std::vector<Se
 /// Shares of each true class that were predicted as each class; of more classes than fit, the
 /// largest confusions as a list.
 STRATA_API std::string confusion_table(const ConfusionTable& table);
+/// The same in a box with a title; of many classes as wide as the page.
+STRATA_API std::string confusion_box(const std::string& metric, const ConfusionTable& table);
 
 /// Classes against scores, with a bar behind each number.
 STRATA_API std::string score_table(const ScoreTable& table);

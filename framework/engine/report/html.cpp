@@ -31,7 +31,7 @@ p{margin:4px 0 12px}.muted,small{color:var(--muted)}
 .card b{font-size:22px;font-weight:600;font-variant-numeric:tabular-nums}
 .card small{display:block}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:14px}
-.box{overflow-x:auto;min-width:0}
+.box{overflow-x:auto;min-width:0}.wide{grid-column:1/-1}.tall{max-height:760px;overflow-y:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;width:100%}
 th{font-weight:600;text-align:right;color:var(--muted);font-size:13px}
 td,th{padding:4px 10px;border-bottom:1px solid var(--line)}
@@ -44,7 +44,10 @@ table.heat{width:auto}table.heat td{text-align:center;border:1px solid var(--car
 padding:5px 6px;font-size:12.5px}
 table.heat th{font-size:12.5px;border:0;padding:3px 6px;max-width:160px;overflow:hidden;
 text-overflow:ellipsis;white-space:nowrap}
-table.heat thead th{text-align:center}table.tight thead th{max-width:46px}table.heat tbody th{text-align:right}
+table.heat thead th{text-align:center}table.heat tbody th{text-align:right}
+table.tight thead th{writing-mode:vertical-rl;transform:rotate(180deg);max-width:none;max-height:130px;
+text-align:left;padding:6px 3px}
+table.small td{min-width:28px;padding:4px 2px;font-size:10.5px}table.small th{font-size:11px;max-width:120px}
 svg{display:block;width:100%;height:auto}svg text{fill:var(--muted);font-size:11px}
 svg .grid-line{stroke:var(--line)}
 .keys{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:13px;margin-top:8px}
@@ -58,7 +61,7 @@ img{display:block;width:100%;border-radius:4px;background:#808080}
 details{margin:8px 0}summary{cursor:pointer;color:var(--accent)}
 pre{font:12.5px/1.5 ui-monospace,"DejaVu Sans Mono",monospace;overflow-x:auto;margin:10px 0 0}
 a{color:var(--accent)}
-@media print{body{background:#fff}.box,.card{break-inside:avoid}}
+@media print{body{background:#fff}.box,.card{break-inside:avoid}.tall{max-height:none}}
 )";
 
 }  // namespace

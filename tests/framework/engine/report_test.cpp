@@ -79,6 +79,8 @@ TEST(Report, ShowsWhatLiesInTheWorkDir) {
   io::write_png(dir / "predictions/b 1_overlay.png", at::full({4, 6, 3}, 200, at::kByte));
   io::write_png(dir / "predictions/a_overlay.png", at::full({4, 6, 3}, 100, at::kByte));
   write_file(dir / "predictions/c_overlay.png", "being written");
+  io::write_png(dir / "pictures/step_90/old.png", at::full({4, 6, 3}, 100, at::kByte));
+  io::write_png(dir / "pictures/step_100/new.png", at::full({4, 6, 3}, 100, at::kByte));
   write_report(dir.path());
 
   const std::string html = file_content(dir / "report.html");
@@ -106,6 +108,25 @@ TEST(Report, ShowsWhatLiesInTheWorkDir) {
   EXPECT_THAT(html, HasSubstr("<td>fast &amp; small</td>"));
   EXPECT_THAT(html, HasSubstr("2 of 3 in predictions/"));
   EXPECT_LT(html.find(">a_overlay.png<"), html.find(">b 1_overlay.png<"));
+  EXPECT_THAT(html, HasSubstr("1 of 1 in pictures/step_100/"));
+  EXPECT_THAT(html, HasSubstr("<figcaption>new.png</figcaption>"));
+  EXPECT_THAT(html, Not(HasSubstr("old.png")));
+}
+
+TEST(Report, DrawsTheWeakestOfManyClasses) {
+  const TempDir dir;
+  std::string line = "{\"step\":100";
+  for (int c = 0; c < 150; ++c) {
+    line += ",\"val.iou.class" + std::to_string(c) + "\":" + std::to_string((c * 7) % 150 / 150.0);
+  }
+  write_file(dir / "scalars.jsonl", line + "}\n");
+  write_report(dir.path());
+  const std::string html = file_content(dir / "report.html");
+  expect_sound(html);
+  EXPECT_THAT(html, HasSubstr("<h3>IoU of the 12 weakest of 150 classes</h3>"));
+  // 7 * 43 = 301 = 1 modulo 150.
+  EXPECT_THAT(html, HasSubstr("<title>class43</title>"));
+  EXPECT_THAT(html, Not(HasSubstr("<title>class7</title>")));
 }
 
 TEST(Report, NeedsNothingButTheLog) {
@@ -159,6 +180,8 @@ TEST(ReportHtml, ListsTheLargestConfusionsOfManyClasses) {
   const std::string html = html::confusion_table(table);
   EXPECT_THAT(html, HasSubstr("<td>c3</td><td>c7</td><td>25.0 %</td><td>25</td>"));
   EXPECT_THAT(html, Not(HasSubstr("class=\"heat\"")));
+  EXPECT_THAT(html::confusion_box("iou", table),
+              HasSubstr("<h3>iou: the largest confusions of 40 classes</h3>"));
 }
 
 }  // namespace
