@@ -52,7 +52,7 @@ data::SheetRow row_of(const Batch& batch, const std::string& title) {
   data::SheetRow row{title, {}};
   std::vector<at::Tensor> dates;
   for (const at::Tensor& images : batch.images) {
-    dates.push_back(data::displayable(images.select(0, 0).permute({1, 2, 0}).contiguous()));
+    dates.push_back(inference::displayable(images.select(0, 0).permute({1, 2, 0}).contiguous()));
   }
   row.pictures = dates;
   for (const auto& [name, target] : batch.targets) {
@@ -166,8 +166,7 @@ bool check_files(const Experiment& experiment) {
   bool fine = true;
   for (const auto& [name, split] : splits_of(experiment)) {
     try {
-      const auto dataset = split->dataset.build({experiment.labels, /*with_labels=*/true,
-                                                 experiment.model.ask(&Segmentor::Statics::dates)});
+      const auto dataset = split->dataset.build(engine::dataset_context(experiment));
       fine = check_split(name, *dataset) && fine;
     } catch (const UserError& error) {
       std::fprintf(stderr, "%s\n", error.what());

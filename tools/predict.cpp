@@ -153,9 +153,17 @@ at::Tensor missing_in(const Sources& dates, std::int64_t top, std::int64_t left,
   return any;
 }
 
-// Larger pictures are predicted row by row when the config has windows: they are never in memory
-// as a whole, and there are neither overlays nor polygons of them.
-constexpr std::int64_t kWholePixels = std::int64_t{1} << 25;
+// Whether the results of a picture, and so all that is made of them, fit into memory. What does not
+// is predicted window by window, when the config has windows.
+bool fits(const Experiment& experiment, const Scene& scene) {
+  constexpr std::int64_t kWholePixels = std::int64_t{1} << 25;  // without a limit
+  const std::int64_t pixels = scene.height * scene.width;
+  const std::int64_t memory = experiment.evaluate.inference.memory.bytes;
+  if (memory == 0) return pixels <= kWholePixels;
+  std::int64_t planes = 0;
+  for (const LabelSpec& label : experiment.labels.all()) planes += label.num_classes();
+  return pixels * planes * static_cast<std::int64_t>(sizeof(float)) <= memory;
+}
 
 void predict_whole(const Item& item, const Scene& scene, const Sources& dates,
                    const inference::Predictor& predictor, const Predictions& predictions) {
@@ -166,32 +174,56 @@ void predict_whole(const Item& item, const Scene& scene, const Sources& dates,
                     inference::restore(predictor.predict(batch), batch, 0));
 }
 
+// What becomes black and white, from small windows all over a date.
+inference::Stretch stretch_from(const io::RasterSource& date) {
+  constexpr std::int64_t kParts = 8, kSide = 64;
+  const std::int64_t height = std::min(kSide, date.height()), width = std::min(kSide, date.width());
+  std::vector<at::Tensor> windows;
+  for (std::int64_t i = 0; i < kParts * kParts; ++i) {
+    const std::int64_t top = (date.height() - height) * (i / kParts) / (kParts - 1);
+    const std::int64_t left = (date.width() - width) * (i % kParts) / (kParts - 1);
+    windows.push_back(date.read(top, left, height, width));
+  }
+  return inference::stretch_of(at::cat(windows));
+}
+
 void predict_strips(const Item& item, const Scene& scene, const Sources& dates,
-                    const inference::Predictor& predictor, const Predictions& predictions) {
+                    const inference::Predictor& predictor, const Predictions& predictions,
+                    bool overlay) {
   Predictions::Strips strips(predictions, scene);
+  std::int64_t pixels = 0;
   predictor.predict(
       scene.height, scene.width,
       [&](std::int64_t top, std::int64_t left, std::int64_t height, std::int64_t width) {
         return read_window(item, dates, top, left, height, width);
       },
-      [&](std::int64_t top, const Outputs& rows) {
-        const std::int64_t height = rows.front().second.data.size(-2);
-        strips.write(rows, missing_in(dates, top, 0, height, scene.width));
-        log::status(fmt::format("{}: {} of {} rows", scene.name, top + height, scene.height));
+      [&](std::int64_t top, std::int64_t left, const Outputs& block) {
+        const at::Tensor& data = block.front().second.data;
+        const std::int64_t height = data.size(-2), width = data.size(-1);
+        strips.write(top, left, block, missing_in(dates, top, left, height, width));
+        pixels += height * width;
+        log::status(fmt::format(
+            "{}: {:.0f} %", scene.name,
+            100.0 * static_cast<double>(pixels) / static_cast<double>(scene.height * scene.width)));
       });
-  strips.finish();
+  std::vector<inference::Stretch> stretches(dates.size());
+  for (std::size_t i = 0; i < dates.size() && overlay; ++i) stretches[i] = stretch_from(*dates[i]);
+  strips.finish([&](std::size_t date, std::int64_t top,
+                    std::int64_t rows) { return dates[date]->read(top, 0, rows, scene.width); },
+                stretches);
   log::status("");
 }
 
 void predict_with(const PredictArguments& arguments) {
-  const Loaded loaded = load_to_run(arguments.config);
+  Loaded loaded = load_to_run(arguments.config);
   const Experiment& experiment = loaded.experiment;
-  const std::shared_ptr<const Reader> reader = engine::make_reader(experiment, *loaded.registry);
+  // Probabilities are written in whole rows, which take what they take.
+  if (arguments.products.probabilities) loaded.experiment.evaluate.inference.memory = {};
+  const std::shared_ptr<const Reader> reader = engine::make_reader(experiment);
   const std::vector<Item> items =
       list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates), *reader);
-  const inference::Predictor predictor =
-      make_predictor(loaded, find_weights(experiment, arguments.weights), arguments.serving,
-                     arguments.config);
+  const inference::Predictor predictor = make_predictor(
+      loaded, find_weights(experiment, arguments.weights), arguments.serving, arguments.config);
   const Predictions predictions(
       arguments.out, experiment.labels, arguments.products,
       experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
@@ -200,14 +232,11 @@ void predict_with(const PredictArguments& arguments) {
     const Sources dates = open_dates(item, *reader);
     const Scene scene{item.name, dates.front()->height(), dates.front()->width(),
                       dates.front()->place()};
-    if (!experiment.evaluate.inference.slides() || scene.height * scene.width <= kWholePixels) {
+    if (!experiment.evaluate.inference.slides() || fits(experiment, scene)) {
       predict_whole(item, scene, dates, predictor, predictions);
       continue;
     }
-    if (arguments.products.polygons) {
-      log::warning("{}: too large for polygons and an overlay: label map only", item.name);
-    }
-    predict_strips(item, scene, dates, predictor, predictions);
+    predict_strips(item, scene, dates, predictor, predictions, arguments.products.overlay);
   }
   engine::write_report((fs::path(arguments.out) / "..").lexically_normal().string());
   std::printf("%zu predictions in %s\n", items.size(), arguments.out.c_str());

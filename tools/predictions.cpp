@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kRows = 256;  // of a picture that are looked at at once
+
 bool is_dense(const Output& output) { return output.kind != Output::Kind::value; }
 
 at::Tensor label_map(const Output& output, const LabelSpec& label, const at::Tensor& missing) {
@@ -49,7 +51,11 @@ at::Tensor overlay_of(const std::vector<at::Tensor>& images, const at::Tensor& c
 
 Predictions::Predictions(const std::string& folder, const LabelSpecs& labels,
                          const Products& products, std::shared_ptr<const Writer> writer)
-    : folder_(folder), labels_(labels), products_(products), writer_(std::move(writer)) {
+    : folder_(folder),
+      labels_(labels),
+      products_(products),
+      writer_(std::move(writer)),
+      maps_(writer_ ? writer_ : io::png_writer()) {
   make_folder(folder);
 }
 
@@ -62,31 +68,47 @@ std::string Predictions::base(const Scene& scene, const Outputs& outputs,
       .string();
 }
 
-std::unique_ptr<io::RasterSink> Predictions::label_sink(const std::string& base, const Scene& scene,
-                                                        const LabelSpec& label) const {
+Writer::Picture Predictions::picture_of(const Scene& scene) const {
   Writer::Picture picture;
   picture.height = scene.height;
   picture.width = scene.width;
+  picture.place = scene.place;
+  return picture;
+}
+
+std::unique_ptr<io::RasterSink> Predictions::label_sink(const std::string& base, const Scene& scene,
+                                                        const LabelSpec& label) const {
+  Writer::Picture picture = picture_of(scene);
   picture.palette = label.palette;
   picture.nodata = static_cast<double>(label.ignore_index);
-  picture.place = scene.place;
-  return writer_->create(base + writer_->suffix(), picture);
+  return maps_->create(base + maps_->suffix(), picture);
+}
+
+std::unique_ptr<io::RasterSink> Predictions::overlay_sink(const std::string& base,
+                                                          const Scene& scene) const {
+  Writer::Picture picture = picture_of(scene);
+  picture.channels = 3;
+  picture.rgb = true;
+  return maps_->create(base + "_overlay" + maps_->suffix(), picture);
 }
 
 std::unique_ptr<io::RasterSink> Predictions::probability_sink(const std::string& base,
                                                               const Scene& scene,
                                                               const LabelSpec& label,
                                                               std::int64_t channels) const {
-  Writer::Picture picture;
-  picture.height = scene.height;
-  picture.width = scene.width;
+  Writer::Picture picture = picture_of(scene);
   picture.channels = channels;
   picture.bytes = false;
   picture.channel_names =
       channels == label.num_classes() ? label.classes : std::vector{label.classes.back()};
   picture.nodata = std::numeric_limits<double>::quiet_NaN();
-  picture.place = scene.place;
   return writer_->create(base + "_probabilities" + writer_->suffix(), picture);
+}
+
+inference::PolygonOptions Predictions::outlines_of(const LabelSpec& label) const {
+  inference::PolygonOptions outlines = products_.outlines;
+  outlines.background = label.role != "change";  // "unchanged" is what lies between
+  return outlines;
 }
 
 void Predictions::write(const Scene& scene, const std::vector<at::Tensor>& images,
@@ -96,55 +118,92 @@ void Predictions::write(const Scene& scene, const std::vector<at::Tensor>& image
     if (label == nullptr || !is_dense(output)) continue;
     const std::string at = base(scene, outputs, output);
     const at::Tensor classes = label_map(output, *label, missing);
-    if (writer_) {
-      const auto sink = label_sink(at, scene, *label);
-      sink->write(classes);
-      sink->finish();
-    } else {
-      io::write_label_png(at + ".png", classes, label->palette);
-    }
+    const auto sink = label_sink(at, scene, *label);
+    sink->write(classes);
+    sink->finish();
     if (products_.overlay) {
       io::write_png(at + "_overlay.png", overlay_of(images, classes, *label, products_.opacity));
     }
     if (products_.probabilities && output.kind != Output::Kind::label) {
       const at::Tensor map = probability_map(output, missing);
       if (writer_) {
-        const auto sink = probability_sink(at, scene, *label, map.size(0));
-        sink->write(map);
-        sink->finish();
+        const auto numbers = probability_sink(at, scene, *label, map.size(0));
+        numbers->write(map);
+        numbers->finish();
       } else {
         io::write_safetensors(at + "_probabilities.safetensors", {{"probabilities", map}});
       }
     }
     if (products_.polygons) {
-      inference::PolygonOptions outlines = products_.outlines;
-      outlines.background = label->role != "change";  // "unchanged" is what lies between
-      write_text(at + ".geojson",
-                 inference::to_geojson(inference::polygons_of(classes, *label, outlines), *label,
-                                       scene.place));
+      const auto polygons = inference::polygons_of(classes, *label, outlines_of(*label));
+      write_text(at + ".geojson", inference::to_geojson(polygons, *label, scene.place));
     }
   }
 }
 
-void Predictions::Strips::write(const Outputs& rows, const at::Tensor& missing) {
-  for (const auto& [name, output] : rows) {
+void Predictions::Strips::write(std::int64_t top, std::int64_t left, const Outputs& block,
+                                const at::Tensor& missing) {
+  for (const auto& [name, output] : block) {
     const LabelSpec* label = all_.labels_.find(output.target);
     if (label == nullptr || !is_dense(output)) continue;
-    const std::string at = all_.base(scene_, rows, output);
-    auto& sink = labels_[at];
-    if (!sink) sink = all_.label_sink(at, scene_, *label);
-    sink->write(label_map(output, *label, missing));
+    const std::string at = all_.base(scene_, block, output);
+    Map& map = maps_[at];
+    if (!map.classes) {
+      map.label = label;
+      map.classes = std::make_unique<io::ScratchMap>(all_.folder_, scene_.height, scene_.width);
+    }
+    map.classes->write(top, left, label_map(output, *label, missing));
     if (!all_.products_.probabilities || output.kind == Output::Kind::label) continue;
-    const at::Tensor map = probability_map(output, missing);
-    auto& probability = probabilities_[at];
-    if (!probability) probability = all_.probability_sink(at, scene_, *label, map.size(0));
-    probability->write(map);
+    const at::Tensor values = probability_map(output, missing);
+    if (!map.probabilities) {
+      if (!all_.writer_) {
+        throw UserError(scene_.name +
+                        ": too large for probabilities as safetensors; set data.writer to one that "
+                        "takes them, such as GeoTIFFWriter");
+      }
+      map.probabilities = all_.probability_sink(at, scene_, *label, values.size(0));
+    }
+    map.probabilities->write(values);
   }
 }
 
-void Predictions::Strips::finish() {
-  for (auto& [name, sink] : labels_) sink->finish();
-  for (auto& [name, sink] : probabilities_) sink->finish();
+void Predictions::Strips::finish(const Rows& images,
+                                 const std::vector<inference::Stretch>& stretches) {
+  for (auto& [base, map] : maps_) finish(base, map, images, stretches);
+}
+
+void Predictions::Strips::finish(const std::string& base, Map& map, const Rows& images,
+                                 const std::vector<inference::Stretch>& stretches) const {
+  const LabelSpec& label = *map.label;
+  const Products& products = all_.products_;
+  if (map.probabilities) map.probabilities->finish();
+  const auto sink = all_.label_sink(base, scene_, label);
+  std::unique_ptr<io::RasterSink> overlay;
+  if (products.overlay) overlay = all_.overlay_sink(base, scene_);
+  std::unique_ptr<inference::GeoJsonFile> file;
+  std::unique_ptr<inference::PolygonStream> polygons;
+  if (products.polygons) {
+    file = std::make_unique<inference::GeoJsonFile>(base + ".geojson", label, scene_.place);
+    polygons = std::make_unique<inference::PolygonStream>(
+        label, all_.outlines_of(label),
+        [&](const inference::Polygon& polygon) { file->add(polygon); });
+  }
+  const std::size_t date = inference::date_under(label, stretches.size());
+  for (std::int64_t top = 0; top < scene_.height; top += kRows) {
+    const std::int64_t rows = std::min(kRows, scene_.height - top);
+    const at::Tensor classes = map.classes->read(top, rows);
+    sink->write(classes);
+    if (polygons) polygons->add(classes);
+    if (!overlay) continue;
+    const at::Tensor image = inference::displayable(images(date, top, rows), stretches[date]);
+    overlay->write(
+        inference::overlay(image, classes, label, products.opacity, label.role == "change")
+            .permute({2, 0, 1}));
+  }
+  sink->finish();
+  if (overlay) overlay->finish();
+  if (polygons) polygons->finish();
+  if (file) file->finish();
 }
 
 }  // namespace strata::tools

@@ -1,13 +1,16 @@
 // What predict leaves of a picture: label map, overlay, probabilities, polygons.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "framework/inference/pictures.hpp"
 #include "framework/inference/polygons.hpp"
 #include "framework/io/raster.hpp"
+#include "framework/io/scratch.hpp"
 #include "framework/model/batch.hpp"
 
 namespace strata::tools {
@@ -36,31 +39,49 @@ class Predictions {
   void write(const Scene& scene, const std::vector<at::Tensor>& images, const at::Tensor& missing,
              const Outputs& outputs) const;
 
-  /// Label maps, and probabilities if wanted, row by row.
+  /// The same of a picture that is never in memory as a whole: label maps wait in a scratch file.
+  /// Overlays show the classes over the image that they describe, alone.
   class Strips {
    public:
+    /// Rows of the picture of one date, [rows, width, C].
+    using Rows = std::function<at::Tensor(std::size_t date, std::int64_t top, std::int64_t rows)>;
     Strips(const Predictions& all, Scene scene) : all_(all), scene_(std::move(scene)) {}
-    void write(const Outputs& rows, const at::Tensor& missing);
-    void finish();
+    /// A block of results. Throws UserError for probabilities that no writer takes.
+    void write(std::int64_t top, std::int64_t left, const Outputs& block,
+               const at::Tensor& missing);
+    /// Makes what was asked for of the label maps. `stretches`: of each date.
+    void finish(const Rows& images, const std::vector<inference::Stretch>& stretches);
 
    private:
+    struct Map {
+      const LabelSpec* label = nullptr;
+      std::unique_ptr<io::ScratchMap> classes{};
+      std::unique_ptr<io::RasterSink> probabilities{};
+    };
+    void finish(const std::string& base, Map& map, const Rows& images,
+                const std::vector<inference::Stretch>& stretches) const;
+
     const Predictions& all_;
     Scene scene_;
-    std::map<std::string, std::unique_ptr<io::RasterSink>> labels_, probabilities_;
+    std::map<std::string, Map> maps_;  // by the file name that results begin with
   };
 
  private:
   std::string base(const Scene& scene, const Outputs& outputs, const Output& output) const;
+  Writer::Picture picture_of(const Scene& scene) const;
   std::unique_ptr<io::RasterSink> label_sink(const std::string& base, const Scene& scene,
                                              const LabelSpec& label) const;
+  std::unique_ptr<io::RasterSink> overlay_sink(const std::string& base, const Scene& scene) const;
   std::unique_ptr<io::RasterSink> probability_sink(const std::string& base, const Scene& scene,
                                                    const LabelSpec& label,
                                                    std::int64_t channels) const;
+  inference::PolygonOptions outlines_of(const LabelSpec& label) const;
 
   std::string folder_;
   LabelSpecs labels_;
   Products products_;
-  std::shared_ptr<const Writer> writer_;
+  std::shared_ptr<const Writer> writer_;  // of the config; may be null
+  std::shared_ptr<const Writer> maps_;    // that, or PNG
 };
 
 }  // namespace strata::tools

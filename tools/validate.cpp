@@ -16,8 +16,7 @@ void read_all(const char* split, const SplitOptions& options, const Dataset::Con
 }
 
 void check_data(const Experiment& experiment) {
-  const Dataset::Context context{experiment.labels, true,
-                                 experiment.model.ask(&Segmentor::Statics::dates)};
+  const Dataset::Context context = engine::dataset_context(experiment);
   if (experiment.data.train) read_all("train", *experiment.data.train, context);
   for (const auto& [name, split] : experiment.data.val.sets) read_all("val", split, context);
   for (const auto& [name, split] : experiment.data.test.sets) read_all("test", split, context);
@@ -54,9 +53,8 @@ void check_schedule(const Experiment& experiment) {
   constexpr std::int64_t kManySteps = 1'000'000;  // of a run counted in epochs
   for (const auto& [name, slot] : experiment.optimizer.sets) {
     const OptimizerOptions& common = slot.ask(&Optimizer::Statics::common);
-    if (common.base_batch_size) continue;  // its rate is known once the model is
     experiment.schedule->build({.steps = experiment.train.steps.value_or(kManySteps),
-                                .base_lr = common.lr,
+                                .base_lr = common.scaled_lr(engine::samples_in_step(experiment)),
                                 .steps_in_epoch = 1.0});
   }
 }

@@ -4,22 +4,12 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <string>
 
 #include "framework/base/export.hpp"
+#include "framework/config/byte_size.hpp"
 #include "framework/data/dataset.hpp"
 
 namespace strata {
-
-/// "512 MiB", "1.5 GB", "0": bytes; nullopt for anything else.
-STRATA_API std::optional<std::int64_t> parse_bytes(const std::string& text);
-
-/// A size of memory as a config writes it.
-struct ByteSize {
-  std::string text = "0";
-  std::int64_t bytes = 0;
-};
 
 /// Memory that several data sets share. Thread-safe.
 class STRATA_API MemoryBudget {

@@ -34,24 +34,6 @@ void write_words(cv::Mat& sheet, std::string text, int x, int y, int width) {
 
 }  // namespace
 
-at::Tensor displayable(const at::Tensor& image) {
-  const cv::Mat in = mat_of(image);
-  cv::Mat bytes = in;
-  if (in.depth() != CV_8U) {
-    double low = 0, high = 0;
-    cv::minMaxIdx(in.reshape(1), &low, &high);
-    const double factor = high > low ? 255 / (high - low) : 0;
-    in.convertTo(bytes, CV_8U, factor, -low * factor);
-  }
-  at::Tensor result = at::full({image.size(0), image.size(1), 3}, 0, at::kByte);
-  cv::Mat out = mat_of(result), plane;
-  for (int c = 0; c < 3; ++c) {
-    cv::extractChannel(bytes, plane, in.channels() < 3 ? 0 : c);
-    cv::insertChannel(plane, out, c);
-  }
-  return result;
-}
-
 at::Tensor contact_sheet(const std::vector<SheetRow>& rows, const std::vector<SheetColour>& legend,
                          std::int64_t cell) {
   std::size_t across = 1;

@@ -27,8 +27,4 @@ struct SheetColour {
 STRATA_API at::Tensor contact_sheet(const std::vector<SheetRow>& rows,
                                     const std::vector<SheetColour>& legend, std::int64_t cell);
 
-/// Any picture [H, W, C] as [H, W, 3] uint8: grey repeated, further channels left out, values of
-/// more than 8 bits stretched from the lowest to the highest.
-STRATA_API at::Tensor displayable(const at::Tensor& image);
-
 }  // namespace strata::data

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "framework/data/sample.hpp"
+#include "framework/io/raster.hpp"
 #include "registry/component.hpp"
 
 namespace strata {
@@ -13,6 +14,8 @@ class STRATA_API Dataset {
     LabelSpecs labels;
     bool with_labels = true;  // false: prediction, label files are not looked for
     std::int64_t dates = 1;   // images a sample that the model takes
+    std::shared_ptr<const Reader> reader{};        // data.reader; null: RGB pictures
+    std::shared_ptr<const Reader> label_reader{};  // data.label_reader; null: label pictures
   };
   struct Statics {
     std::int64_t (*dates)(const void* options);  // images a sample gives

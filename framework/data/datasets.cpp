@@ -52,16 +52,29 @@ class FolderDataset : public Dataset {
     const ListedSample& listed = at(index);
     Sample sample;
     sample.meta.name = listed.name;
+    at::Tensor missing;  // at one date or another
     for (std::size_t i = 0; i < dates_; ++i) {
-      const io::LazyImage& image =
-          sample.put_off.files.emplace_back(listed.files[i], channels_);
-      sample.meta.paths.push_back(listed.files[i]);
-      check_size(sample, listed.files[i], image.height(), image.width(), "image");
+      const std::string& file = listed.files[i];
+      if (reader_->marks_missing()) {
+        const auto source = reader_->open(file);
+        const std::int64_t height = source->height(), width = source->width();
+        sample.put_off.files.emplace_back(source->read(0, 0, height, width));
+        if (const at::Tensor here = source->missing(0, 0, height, width); here.defined()) {
+          missing = missing.defined() ? missing.logical_or(here) : here;
+        }
+      } else {
+        sample.put_off.files.push_back(reader_->picture(file));
+      }
+      sample.meta.paths.push_back(file);
+      const io::LazyImage& image = sample.put_off.files.back();
+      check_size(sample, file, image.height(), image.width(), "image");
     }
-    sample.targets = read_targets(index);
-    for (std::size_t i = 0; i < readers_.size(); ++i) {
-      const at::Tensor& map = sample.targets.at(readers_[i].first->name).map;
+    sample.targets = stored_targets(index);
+    for (std::size_t i = 0; i < labels_of_.size(); ++i) {
+      const LabelSpec* spec = labels_of_[i].first;
+      at::Tensor& map = sample.targets.at(spec->name).map;
       check_size(sample, listed.files[dates_ + i], map.size(0), map.size(1), "label");
+      if (missing.defined()) map.masked_fill_(missing, spec->ignore_index);
     }
     sample.meta.height = sample.meta.original_height = sample.height();
     sample.meta.width = sample.meta.original_width = sample.width();
@@ -69,24 +82,20 @@ class FolderDataset : public Dataset {
   }
 
   std::map<std::string, SampleTarget> read_targets(std::int64_t index) const override {
-    std::map<std::string, SampleTarget> targets;
-    for (std::size_t i = 0; i < readers_.size(); ++i) {
-      const LabelSpec* spec = readers_[i].first;
-      targets[spec->name] = {readers_[i].second.read(at(index).files[dates_ + i]), spec};
-    }
-    return targets;
+    return reader_->marks_missing() ? open(index).targets : stored_targets(index);
   }
 
   std::string target_state(std::int64_t index) const override {
     std::string state;
-    for (std::size_t i = 0; i < readers_.size(); ++i) {
-      const std::string& file = at(index).files[dates_ + i];
+    // An image of which parts hold nothing has a say in its labels.
+    for (std::size_t i = reader_->marks_missing() ? 0 : dates_; i < at(index).files.size(); ++i) {
+      const std::string& file = at(index).files[i];
       struct stat status {};
       if (::stat(file.c_str(), &status) != 0) return "";
       state += file + " " + std::to_string(status.st_size) + " " +
-               std::to_string(status.st_mtim.tv_sec) + "." +
-               std::to_string(status.st_mtim.tv_nsec) + " " +
-               std::to_string(readers_[i].second.fingerprint()) + "\n";
+               std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
+      if (i >= dates_) state += " " + std::to_string(labels_of_[i - dates_].second.fingerprint());
+      state += "\n";
     }
     return state;
   }
@@ -98,19 +107,28 @@ class FolderDataset : public Dataset {
     std::string key;  // of the options in the config, for errors
   };
 
-  explicit FolderDataset(const Context& context) : labels_(context.labels) {}
+  explicit FolderDataset(const Context& context)
+      : labels_(context.labels), reader_(context.reader), label_reader_(context.label_reader) {}
 
-  void open(const std::vector<FileColumn>& files, const Listing& listing, std::size_t dates,
+  void open(std::vector<FileColumn> files, const Listing& listing, std::size_t dates,
             const std::vector<Column>& targets, const std::string& color_type) {
     dates_ = dates;
-    channels_ = color_type == "color" ? io::Channels::rgb : io::Channels::as_stored;
+    if (color_type != "auto") {
+      reader_ =
+          io::image_reader(color_type == "color" ? io::Channels::rgb : io::Channels::as_stored);
+    }
+    if (!reader_) reader_ = io::image_reader(io::Channels::rgb);
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const Reader* reader = i < dates ? reader_.get() : label_reader_.get();
+      if (reader != nullptr) files[i].endings = reader->suffixes();
+    }
     samples_ = list_samples(files, listing);
     for (std::size_t i = 0; i < targets.size(); ++i) {
       std::vector<std::string> maps;
       for (const ListedSample& sample : samples_) maps.push_back(sample.files[dates + i]);
       try {
-        readers_.emplace_back(targets[i].spec,
-                              LabelReader(targets[i].options, *targets[i].spec, maps));
+        labels_of_.emplace_back(targets[i].spec, LabelReader(targets[i].options, *targets[i].spec,
+                                                             maps, label_reader_));
       } catch (const OptionError& error) {
         if (targets[i].key.empty()) throw;
         throw OptionError(targets[i].key + "." + error.key(), error.what());
@@ -125,6 +143,15 @@ class FolderDataset : public Dataset {
     return samples_.at(static_cast<std::size_t>(index));
   }
 
+  std::map<std::string, SampleTarget> stored_targets(std::int64_t index) const {
+    std::map<std::string, SampleTarget> targets;
+    for (std::size_t i = 0; i < labels_of_.size(); ++i) {
+      const LabelSpec* spec = labels_of_[i].first;
+      targets[spec->name] = {labels_of_[i].second.read(at(index).files[dates_ + i]), spec};
+    }
+    return targets;
+  }
+
   static void check_size(const Sample& sample, const std::string& file, std::int64_t height,
                          std::int64_t width, const char* what) {
     if (height == sample.height() && width == sample.width()) return;
@@ -134,9 +161,9 @@ class FolderDataset : public Dataset {
   }
 
   std::size_t dates_ = 1;
-  io::Channels channels_ = io::Channels::rgb;
+  std::shared_ptr<const Reader> reader_, label_reader_;
   std::vector<ListedSample> samples_;
-  std::vector<std::pair<const LabelSpec*, LabelReader>> readers_;
+  std::vector<std::pair<const LabelSpec*, LabelReader>> labels_of_;
 };
 
 constexpr const char* kImageSuffixDoc =
@@ -150,7 +177,8 @@ constexpr const char* kListDoc =
     "files";
 constexpr const char* kSkipDoc = "leave out files without a partner instead of stopping";
 constexpr const char* kColorDoc =
-    "\"color\": 8-bit RGB; \"unchanged\": the file's channels, 16-bit values as float";
+    "\"auto\": as data.reader gives them; instead of it \"color\": 8-bit RGB of a picture; "
+    "\"unchanged\": its own channels, 16-bit values as float";
 
 struct SegmentationFolderOptions : LabelOptions {
   config::Path image_dir;
@@ -159,7 +187,7 @@ struct SegmentationFolderOptions : LabelOptions {
   std::string seg_map_suffix;
   config::Path ann_file;
   std::string target;
-  std::string color_type = "color";
+  std::string color_type = "auto";
   bool skip_unpaired = false;
 
   static auto fields() {
@@ -174,7 +202,7 @@ struct SegmentationFolderOptions : LabelOptions {
             field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
             field("ann_file", &O::ann_file, kListDoc),
             field("target", &O::target, "name of the label under data.labels; \"\": the first one"),
-            field("color_type", &O::color_type, kColorDoc).one_of({"color", "unchanged"}),
+            field("color_type", &O::color_type, kColorDoc).one_of({"auto", "color", "unchanged"}),
             field("skip_unpaired", &O::skip_unpaired, kSkipDoc)},
         LabelOptions::fields());
   }
@@ -207,7 +235,7 @@ struct ChangeFolderOptions {
   std::string img_suffix;
   std::string seg_map_suffix;
   config::Path ann_file;
-  std::string color_type = "color";
+  std::string color_type = "auto";
   bool skip_unpaired = false;
 
   static auto fields() {
@@ -224,7 +252,7 @@ struct ChangeFolderOptions {
         field("img_suffix", &O::img_suffix, kImageSuffixDoc),
         field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
         field("ann_file", &O::ann_file, kListDoc),
-        field("color_type", &O::color_type, kColorDoc).one_of({"color", "unchanged"}),
+        field("color_type", &O::color_type, kColorDoc).one_of({"auto", "color", "unchanged"}),
         field("skip_unpaired", &O::skip_unpaired, kSkipDoc)};
   }
 };

@@ -1,6 +1,7 @@
 #include "framework/data/labels.hpp"
 
 #include <ATen/ops/empty.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
@@ -50,36 +51,27 @@ std::map<int, int> by_name(const LabelOptions& options, const LabelSpec& spec) {
   return renamed;
 }
 
-// Whether two-class label files hold 0 and 255 rather than 0 and 1. A 255 in a file with 1 means
-// "ignored" there, so one file alone does not tell: a few that are not all 0 are asked.
-bool holds_0_and_255(const LabelSpec& spec, const std::vector<std::string>& files) {
-  if (spec.num_classes() != 2) return false;
-  constexpr std::size_t kFiles = 16, kTelling = 4;
-  std::size_t telling = 0;
-  const std::size_t step = std::max<std::size_t>(1, files.size() / kFiles);
-  for (std::size_t i = 0; i < files.size() && telling < kTelling; i += step) {
-    const at::Tensor map = io::read_label(files[i]);
-    if (map.dim() != 2) return false;
-    bool other = false, full = false;
-    const auto* values = map.const_data_ptr<std::uint8_t>();
-    for (std::int64_t k = 0; k < map.numel(); ++k) {
-      full |= values[k] == 255;
-      other |= values[k] != 0 && values[k] != 255;
-    }
-    if (other) return false;
-    telling += full;
+/// Values of any type as bytes, which is what the values of a label are.
+at::Tensor as_bytes(const std::string& path, const at::Tensor& values) {
+  if (values.scalar_type() == at::kByte) return values;
+  const at::Tensor bytes = values.clamp(0, 255).to(at::kByte);
+  const at::Tensor wrong = bytes.to(values.scalar_type()).ne(values);
+  if (const auto count = wrong.sum().item<std::int64_t>(); count > 0) {
+    const double first = values.masked_select(wrong)[0].item<double>();
+    throw DataError(fmt::format(
+        "{}: label holds value {:g} ({} of {} pixels), expected whole numbers from 0 to 255; set "
+        "data.label_reader.nodata if it means that there is no label",
+        path, first, count, values.numel()));
   }
-  if (telling == 0) return false;
-  log::info("label \"{}\": files hold 0 and 255, read as 0 and 1 (label_format = \"binary\")",
-            spec.name);
-  return true;
+  return bytes;
 }
 
 }  // namespace
 
 LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
-                         const std::vector<std::string>& files)
-    : options_(std::move(options)), spec_(&spec) {
+                         const std::vector<std::string>& files,
+                         std::shared_ptr<const Reader> reader)
+    : options_(std::move(options)), spec_(&spec), reader_(std::move(reader)) {
   if (options_.label_format == "binary" && spec.num_classes() != 2) {
     throw OptionError("label_format", "\"binary\" needs a label of 2 classes, \"" + spec.name +
                                           "\" has " + std::to_string(spec.num_classes()));
@@ -90,7 +82,7 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
   if (options_.label_format == "auto") {
     const bool plain =
         !options_.reduce_zero_label && options_.label_map.empty() && options_.file_classes.empty();
-    detected_binary_ = plain && holds_0_and_255(spec, files);
+    detected_binary_ = plain && holds_0_and_255(files);
     options_.label_format = detected_binary_ ? "binary" : "index";
   }
 
@@ -132,16 +124,64 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
   }
 }
 
+// Whether two-class label files hold 0 and 255 rather than 0 and 1. A 255 in a file with 1 means
+// "ignored" there, so one file alone does not tell: a few that are not all 0 are asked.
+bool LabelReader::holds_0_and_255(const std::vector<std::string>& files) const {
+  if (spec_->num_classes() != 2) return false;
+  constexpr std::size_t kFiles = 16, kTelling = 4;
+  std::size_t telling = 0;
+  const std::size_t step = std::max<std::size_t>(1, files.size() / kFiles);
+  for (std::size_t i = 0; i < files.size() && telling < kTelling; i += step) {
+    const at::Tensor map = stored(files[i]).map;
+    if (map.dim() != 2) return false;
+    bool other = false, full = false;
+    const auto* values = map.const_data_ptr<std::uint8_t>();
+    for (std::int64_t k = 0; k < map.numel(); ++k) {
+      full |= values[k] == 255;
+      other |= values[k] != 0 && values[k] != 255;
+    }
+    if (other) return false;
+    telling += full;
+  }
+  if (telling == 0) return false;
+  log::info("label \"{}\": files hold 0 and 255, read as 0 and 1 (label_format = \"binary\")",
+            spec_->name);
+  return true;
+}
+
+LabelReader::Stored LabelReader::stored(const std::string& path) const {
+  if (!reader_) {
+    return {options_.label_format == "palette" ? io::read_image(path) : io::read_label(path), {}};
+  }
+  const auto source = reader_->open(path);
+  const std::int64_t height = source->height(), width = source->width();
+  at::Tensor values = as_bytes(path, source->read(0, 0, height, width));
+  if (values.size(2) != 1 && values.size(2) != 3) {
+    throw DataError(path + ": label has " + std::to_string(values.size(2)) +
+                    " bands; choose one with data.label_reader.bands");
+  }
+  if (values.size(2) == 1) values = values.squeeze(2);
+  return {values, source->missing(0, 0, height, width)};
+}
+
 at::Tensor LabelReader::read(const std::string& path) const {
-  if (options_.label_format == "palette") return from_colours(path, io::read_image(path));
-  at::Tensor map = io::read_label(path);
-  if (map.dim() == 3) {
+  auto [map, missing] = stored(path);
+  const bool coloured = options_.label_format == "palette";
+  if (map.dim() == 2 && coloured) {
+    throw DataError(path + ": label has one band, expected a picture in colours; set label_format");
+  }
+  if (map.dim() == 3 && !coloured) {
     throw DataError(path +
                     ": label is a picture in colours, expected class indices; set "
                     "label_format = \"palette\" and data.labels." +
                     spec_->name + ".palette");
   }
-  apply_table(path, map);
+  if (coloured) {
+    map = from_colours(path, map);
+  } else {
+    apply_table(path, map);
+  }
+  if (missing.defined()) map.masked_fill_(missing, spec_->ignore_index);
   return map;
 }
 

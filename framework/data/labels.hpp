@@ -5,12 +5,14 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "framework/base/export.hpp"
 #include "framework/config/schema.hpp"
+#include "framework/io/raster.hpp"
 #include "framework/model/spec.hpp"
 
 namespace strata::data {
@@ -46,9 +48,11 @@ struct LabelOptions {
 /// Reads the label files of one target. Thread-safe.
 class STRATA_API LabelReader {
  public:
-  /// `files`: all label files of the data set, from which "auto" looks into a few. Throws
-  /// OptionError for options that do not fit the label.
-  LabelReader(LabelOptions options, const LabelSpec& spec, const std::vector<std::string>& files);
+  /// `files`: all label files of the data set, from which "auto" looks into a few. `reader` opens
+  /// them (null: io::read_label); pixels of which it says that they hold nothing are ignored.
+  /// Throws OptionError for options that do not fit the label.
+  LabelReader(LabelOptions options, const LabelSpec& spec, const std::vector<std::string>& files,
+              std::shared_ptr<const Reader> reader = nullptr);
 
   /// [H, W] uint8 with class indices and spec.ignore_index. Throws DataError naming the file, the
   /// value, how often it stands there and what is declared.
@@ -57,11 +61,19 @@ class STRATA_API LabelReader {
   std::uint32_t fingerprint() const;
 
  private:
+  /// What stands in a file, and where nothing does (undefined: everywhere something).
+  struct Stored {
+    at::Tensor map;  // [H, W] uint8, or [H, W, 3] of a picture in colours
+    at::Tensor missing;
+  };
+  Stored stored(const std::string& path) const;
+  bool holds_0_and_255(const std::vector<std::string>& files) const;
   void apply_table(const std::string& path, const at::Tensor& map) const;
   at::Tensor from_colours(const std::string& path, const at::Tensor& colours) const;
 
   LabelOptions options_;
   const LabelSpec* spec_;
+  std::shared_ptr<const Reader> reader_;
   bool detected_binary_ = false;           // by "auto"
   std::array<std::uint8_t, 256> table_{};  // stored value -> class
   std::array<bool, 256> valid_{};          // whether that is a class or ignore_index

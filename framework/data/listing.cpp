@@ -58,9 +58,15 @@ std::vector<std::string> files_below(const FileColumn& column) {
   return files;
 }
 
-std::optional<std::string> stem_of(const std::string& file, const std::string& suffix) {
+const std::vector<std::string>& endings_of(const FileColumn& column) {
+  return column.endings.empty() ? io::image_suffixes() : column.endings;
+}
+
+/// `suffix` "": any ending of a file that the column's reader takes.
+std::optional<std::string> stem_of(const std::string& file, const FileColumn& column,
+                                   const std::string& suffix) {
   if (suffix.empty()) {
-    if (!io::is_image_name(file)) return std::nullopt;
+    if (!io::ends_with_one_of(file, endings_of(column))) return std::nullopt;
     return file.substr(0, file.rfind('.'));
   }
   if (!file.ends_with(suffix) || file.size() == suffix.size()) return std::nullopt;
@@ -70,9 +76,9 @@ std::optional<std::string> stem_of(const std::string& file, const std::string& s
 [[noreturn]] void nothing_found(const FileColumn& column, const std::vector<std::string>& files) {
   const std::string wanted = column.suffix.empty()
                                  ? "no picture (" +
-                                       [] {
+                                       [&] {
                                          std::string all;
-                                         for (const auto& s : io::image_suffixes()) {
+                                         for (const auto& s : endings_of(column)) {
                                            all += (all.empty() ? "" : " ") + s;
                                          }
                                          return all;
@@ -106,7 +112,7 @@ Found find(const FileColumn& column) {
   Found found;
   found.files = files_below(column);
   for (const std::string& file : found.files) {
-    const auto stem = stem_of(file, column.suffix);
+    const auto stem = stem_of(file, column, column.suffix);
     if (!stem) continue;
     const auto [other, added] = found.stems.emplace(*stem, file);
     if (!added) {
@@ -142,7 +148,7 @@ std::string advice(const FileColumn& a, const Found& in_a, const FileColumn& b, 
   const std::set<std::string> all_b(in_b.files.begin(), in_b.files.end());
   std::size_t candidates = 0, pairs = 0;
   for (const std::string& name : in_a.files) {
-    const auto stem = stem_of(name, suffix_a);
+    const auto stem = stem_of(name, a, suffix_a);
     if (!stem) continue;
     ++candidates;
     pairs += all_b.count(*stem + suffix_b);
@@ -181,7 +187,7 @@ void check_pairs(const FileColumn& a, const Found& in_a, const FileColumn& b, co
             std::to_string(lonely_b.size()) + " of " + std::to_string(in_b.stems.size()) +
             " files here: " + quoted(lonely_b);
   }
-  const std::string stem = lonely_a.empty() ? "" : *stem_of(lonely_a.front(), a.suffix);
+  const std::string stem = lonely_a.empty() ? "" : *stem_of(lonely_a.front(), a, a.suffix);
   const std::string cure = stem.empty() ? "" : advice(a, in_a, b, in_b, stem);
   throw DataError(text +
                   (cure.empty() ? "; add the missing files or set skip_unpaired = true" : cure));
@@ -223,8 +229,9 @@ std::string resolve(const FileColumn& column, const std::string& name, const std
     throw DataError(where + ": no " + column.what + " for \"" + name + "\", looked for " + base +
                     column.suffix + "; check " + column.folder_key + " and " + column.suffix_key);
   }
-  if (io::is_image_name(name) && fs::is_regular_file(base, error)) return base;
-  for (const std::string& suffix : io::image_suffixes()) {
+  const std::vector<std::string>& endings = endings_of(column);
+  if (io::ends_with_one_of(name, endings) && fs::is_regular_file(base, error)) return base;
+  for (const std::string& suffix : endings) {
     if (fs::is_regular_file(base + suffix, error)) return base + suffix;
   }
   throw DataError(where + ": no " + column.what + " for \"" + name + "\" in " + column.folder +
@@ -281,7 +288,9 @@ std::vector<ListedSample> list_from_file(const std::vector<FileColumn>& columns,
       throw DataError(where + ": expected a name or the paths \"" + wanted + "\", got \"" + line +
                       "\"; separate names that hold spaces by tabs");
     }
-    if (io::is_image_name(sample.name)) sample.name.erase(sample.name.rfind('.'));
+    if (io::ends_with_one_of(sample.name, endings_of(columns.front()))) {
+      sample.name.erase(sample.name.rfind('.'));
+    }
     samples.push_back(std::move(sample));
   }
   if (samples.empty()) throw DataError(listing.list_file + ": list file names no sample");

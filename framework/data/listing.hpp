@@ -13,8 +13,9 @@ struct FileColumn {
   std::string what;        // "image", "label", … for messages
   std::string folder;      // resolved
   std::string folder_key;  // option that set the folder, for advice: "image_dir"
-  std::string suffix;      // end of the file names, "" for every picture
+  std::string suffix;      // end of the file names, "" for every one of `endings`
   std::string suffix_key;  // "img_suffix"
+  std::vector<std::string> endings{};  // of the files that can be read; empty: of pictures
 };
 
 struct ListedSample {

@@ -45,6 +45,7 @@ struct DataOptions {
   config::Named<LabelSpec> labels;
   std::int64_t channels = 3;
   Slot<Reader> reader;
+  Slot<Reader> label_reader;
   Slot<Writer> writer;
   ByteSize cache;
   std::optional<SplitOptions> train;
@@ -55,19 +56,6 @@ struct DataOptions {
 }  // namespace strata
 
 namespace strata::config {
-
-template <>
-struct Codec<ByteSize> {
-  static TypeInfo type() { return Codec<std::string>::type(); }
-  static void parse(const Value& value, ByteSize& out, Binder& binder, const Constraints& c) {
-    std::string text;
-    if (!binder.read(value, text, c)) return;
-    const auto bytes = parse_bytes(text);
-    if (!bytes) return binder.reject(value, "expected a size such as \"512 MiB\" or \"2 GiB\"");
-    out = {text, *bytes};
-  }
-  static Value dump(const ByteSize& size, bool) { return Value{Value::Data(size.text)}; }
-};
 
 template <>
 struct Codec<SplitSets> {
@@ -109,7 +97,11 @@ inline auto DataOptions::fields() {
       field("labels", &DataOptions::labels, "targets: [data.labels.NAME] with classes").required(),
       field("channels", &DataOptions::channels, "channels of an image").at_least(1),
       field("reader", &DataOptions::reader,
-            "how predict opens images; left out: ImageReader, whole pictures"),
+            "how images are opened, of data sets and by predict; left out: ImageReader, whole "
+            "pictures"),
+      field("label_reader", &DataOptions::label_reader,
+            "how label files are opened, whose pixels without a value are ignored; left out: "
+            "pictures, with the indices of their palette"),
       field("writer", &DataOptions::writer,
             "how predict writes label maps and probabilities; left out: PNG, and safetensors"),
       field(

@@ -26,10 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Dataset::Context dataset_context(const Experiment& experiment) {
-  return {experiment.labels, true, experiment.model.ask(&Segmentor::Statics::dates)};
-}
-
 /// The loader as the runner sees it: batches by number.
 class LoaderBatches final : public BatchSource {
  public:
@@ -108,13 +104,20 @@ void require_one_owner(const Experiment& experiment,
                idle.front(), idle.size());
 }
 
-/// 0 without a training set.
+}  // namespace
+
+Dataset::Context dataset_context(const Experiment& experiment) {
+  const auto& label_reader = experiment.data.label_reader;
+  return {.labels = experiment.labels,
+          .dates = experiment.model.ask(&Segmentor::Statics::dates),
+          .reader = make_reader(experiment),
+          .label_reader = label_reader ? label_reader.build({.channels = 1}) : nullptr};
+}
+
 std::int64_t samples_in_step(const Experiment& experiment) {
   if (!experiment.data.train) return 0;
   return experiment.data.train->batch_size * experiment.train.accumulate;
 }
-
-}  // namespace
 
 std::string work_dir_of(const Experiment& experiment) {
   return experiment.runtime.work_dir.empty() ? "work_dirs/" + experiment.name
@@ -186,13 +189,10 @@ std::unique_ptr<Loader> make_loader(const Experiment& experiment, const SplitOpt
   return make_loader(open_split(experiment, split, cache), experiment, split, training);
 }
 
-std::shared_ptr<Reader> make_reader(const Experiment& experiment, const Registry& registry) {
-  Slot<Reader> slot = experiment.data.reader;
-  if (!slot) {
-    slot.type = registry.find(Reader::kind, "ImageReader");
-    slot.options = slot.type->schema->make();
-  }
-  return slot.build({experiment.data.channels});
+std::shared_ptr<const Reader> make_reader(const Experiment& experiment) {
+  const std::int64_t channels = experiment.data.channels;
+  if (experiment.data.reader) return experiment.data.reader.build({channels});
+  return io::image_reader(channels == 3 ? io::Channels::rgb : io::Channels::as_stored);
 }
 
 inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model) {
@@ -304,6 +304,7 @@ std::unique_ptr<Runner> make_runner(const Experiment& experiment, const std::str
       if (!cancelled()) write_text(path, record->text(*evaluator, "data.val"));
       return scores;
     };
+    parts.tables = [evaluator] { return evaluator->tables(); };
   }
   for (const auto& [name, slot] : experiment.hooks) {
     parts.hooks.emplace_back(name, slot.build({name}));

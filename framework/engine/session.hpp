@@ -19,12 +19,16 @@ STRATA_API c10::Device device_of(const Experiment& experiment);
 STRATA_API std::string work_dir_of(const Experiment& experiment);
 STRATA_API bool wants_channels_last(const Experiment& experiment);
 
-/// data.reader, or without it ImageReader.
-STRATA_API std::shared_ptr<Reader> make_reader(const Experiment& experiment,
-                                               const Registry& registry);
+/// data.reader; without it pictures, in RGB for a model of three channels, else as they are stored.
+STRATA_API std::shared_ptr<const Reader> make_reader(const Experiment& experiment);
 
 /// `model` (on the experiment's device) served as [evaluate.inference] and [evaluate.tta] say.
 STRATA_API inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model);
+
+/// What data sets are built with.
+STRATA_API Dataset::Context dataset_context(const Experiment& experiment);
+/// Samples of an optimizer step: batch size times accumulated batches; 0 without a training set.
+STRATA_API std::int64_t samples_in_step(const Experiment& experiment);
 
 /// Where a split's samples come from and what is done to each.
 struct SplitSource {

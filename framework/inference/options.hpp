@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "framework/base/export.hpp"
+#include "framework/config/byte_size.hpp"
 #include "framework/config/schema.hpp"
 
 namespace strata {
@@ -18,6 +19,7 @@ struct STRATA_API InferenceOptions {
   std::optional<std::vector<std::int64_t>> stride;
   std::string window_weights = "constant";
   std::int64_t window_batch = 4;
+  ByteSize memory{"768 MiB", std::int64_t{768} << 20};
 
   static auto fields() {
     using config::field;
@@ -40,7 +42,10 @@ struct STRATA_API InferenceOptions {
             .one_of({"constant", "gaussian", "center"}),
         field("window_batch", &O::window_batch,
               "windows, or views of a picture, that are computed at once")
-            .at_least(1)};
+            .at_least(1),
+        field("memory", &O::memory,
+              "of a raster that is predicted in strips: what the results of its windows may take; "
+              "what needs more is computed in panels side by side. \"0\": no limit")};
   }
 
   bool slides() const { return mode == "slide"; }

@@ -23,16 +23,24 @@ at::Tensor lookup_table(const LabelSpec& label) {
   return table;
 }
 
+at::Tensor shown_channels(const at::Tensor& image) {
+  return image.size(2) >= 3 ? image.narrow(2, 0, 3) : image.narrow(2, 0, 1);
+}
+
 }  // namespace
 
-at::Tensor displayable(const at::Tensor& image) {
-  at::Tensor picture = image.size(2) >= 3 ? image.narrow(2, 0, 3) : image.narrow(2, 0, 1);
+Stretch stretch_of(const at::Tensor& image) {
+  if (image.scalar_type() == at::kByte) return {};
+  const at::Tensor sorted =
+      std::get<0>(at::nan_to_num(shown_channels(image).to(at::kFloat), 0, 0, 0).flatten().sort());
+  const std::int64_t last = sorted.numel() - 1;
+  return {sorted[last * 2 / 100].item<double>(), sorted[last - last * 2 / 100].item<double>()};
+}
+
+at::Tensor displayable(const at::Tensor& image, const std::optional<Stretch>& stretch) {
+  at::Tensor picture = shown_channels(image);
   if (picture.scalar_type() != at::kByte) {
-    const at::Tensor sorted =
-        std::get<0>(at::nan_to_num(picture.to(at::kFloat), 0, 0, 0).flatten().sort());
-    const std::int64_t last = sorted.numel() - 1;
-    const double low = sorted[last * 2 / 100].item<double>();
-    const double high = sorted[last - last * 2 / 100].item<double>();
+    const auto [low, high] = stretch ? *stretch : stretch_of(image);
     picture = ((picture.to(at::kFloat) - low) * (255 / std::max(high - low, 1e-12)))
                   .nan_to_num(0, 255, 0)
                   .clamp(0, 255)

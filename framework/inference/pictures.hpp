@@ -3,14 +3,26 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <optional>
+#include <vector>
+
 #include "framework/base/export.hpp"
 #include "framework/model/spec.hpp"
 
 namespace strata::inference {
 
-/// Pixels [H, W, C] of any kind as something to look at: three channels as they are, else the first
-/// three or the first as grey; float values stretched so that two of a hundred are cut at each end.
-STRATA_API at::Tensor displayable(const at::Tensor& image);
+/// The values that become black and white.
+struct Stretch {
+  double low = 0, high = 255;
+};
+/// Of pixels [H, W, C]: so that two of a hundred are cut at each end; of bytes all of them.
+STRATA_API Stretch stretch_of(const at::Tensor& image);
+
+/// Pixels [H, W, C] of any kind as something to look at: the first three channels, or the first as
+/// grey; values that are no bytes stretched, by default as stretch_of() says.
+STRATA_API at::Tensor displayable(const at::Tensor& image,
+                                  const std::optional<Stretch>& stretch = std::nullopt);
 
 /// The date whose image a map of `label` is laid over: its own, for a change the last one.
 STRATA_API std::size_t date_under(const LabelSpec& label, std::size_t dates);

@@ -5,7 +5,8 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -38,9 +39,60 @@ struct PolygonOptions {
 STRATA_API std::vector<Polygon> polygons_of(const at::Tensor& classes, const LabelSpec& label,
                                             const PolygonOptions& options = {});
 
+/// The same for a label map that comes in strips of rows, from the top down. A polygon is handed on
+/// as soon as its last row is there; what is held are those that reach the newest row.
+class STRATA_API PolygonStream {
+ public:
+  using Take = std::function<void(const Polygon&)>;
+  PolygonStream(const LabelSpec& label, const PolygonOptions& options, Take take)
+      : label_(label), options_(options), take_(std::move(take)) {}
+  /// [H, W] uint8.
+  void add(const at::Tensor& rows);
+  void finish();
+
+ private:
+  /// A stretch of the newest line of pixel edges that an area of a class lies on.
+  struct Run {
+    std::int64_t left, right;
+    std::size_t area;
+  };
+  /// What is known of an area that may go on below.
+  struct Area {
+    std::int64_t label = 0;
+    double pixels = 0;
+    std::vector<Ring> rings;  // with the area to their right; those of strips, one after the other
+    std::vector<std::int64_t> seams;  // lines on which strips of it meet
+  };
+  void hand_on(Area area);
+
+  LabelSpec label_;
+  PolygonOptions options_;
+  Take take_;
+  std::int64_t next_ = 0;  // row
+  std::vector<Area> open_;
+  std::vector<Run> runs_;  // of open_, from the left
+};
+
 /// GeoJSON, a feature a polygon with `class`, `label` and `area` (pixels). Coordinates are pixels,
 /// or those of `place`'s reference system when it has one.
 STRATA_API std::string to_geojson(const std::vector<Polygon>& polygons, const LabelSpec& label,
                                   const io::GeoReference& place = {});
+
+/// A GeoJSON file to which polygons are added one by one; without finish() there is no file.
+class STRATA_API GeoJsonFile {
+ public:
+  /// Throws UserError "path: cannot be written: …".
+  GeoJsonFile(const std::string& path, const LabelSpec& label, const io::GeoReference& place);
+  ~GeoJsonFile();
+  void add(const Polygon& polygon);
+  void finish();
+
+ private:
+  std::string path_, partial_;
+  LabelSpec label_;
+  io::GeoReference place_;
+  std::ofstream stream_;
+  bool any_ = false;
+};
 
 }  // namespace strata::inference

@@ -80,7 +80,7 @@ Outputs Predictor::predict(const Batch& batch) const {
 }
 
 void Predictor::predict(std::int64_t height, std::int64_t width, const WindowSource& read,
-                        const StripSink& write) const {
+                        const BlockSink& write) const {
   const Predict window = [&](const Batch& batch) {
     std::vector<Outputs> all;
     for (const Member& member : members_) {

@@ -37,10 +37,10 @@ class STRATA_API Predictor {
   /// Results at the batch's own size; beyond the valid area of a sample they mean nothing.
   Outputs predict(const Batch& batch) const;
 
-  /// A picture that need not be in memory, in windows of the first member's settings. Views are
-  /// those of each window. Rows come out from the top down.
+  /// A picture that need not be in memory, in windows of the first member's settings: see slide().
+  /// Views are those of each window.
   void predict(std::int64_t height, std::int64_t width, const WindowSource& read,
-               const StripSink& write) const;
+               const BlockSink& write) const;
 
   /// The model, or the ensemble's first.
   Model& first_model() const { return *members_.front().model; }

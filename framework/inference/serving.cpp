@@ -9,8 +9,7 @@ namespace strata::inference {
 
 Batch to_device(const Batch& batch, c10::Device device, bool channels_last) {
   Batch moved = batch;
-  const auto format =
-      channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
   for (at::Tensor& images : moved.images) {
     images = images.to(device, images.scalar_type(), /*non_blocking=*/true).contiguous(format);
   }

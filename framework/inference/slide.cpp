@@ -8,12 +8,14 @@
 namespace strata::inference {
 namespace {
 
-// Of a wide raster even a strip is large; what is made of its sums need not be.
-constexpr std::int64_t kRowsAtOnce = 64;
+// Rows of a block: what is made of sums should be small beside them.
+constexpr std::int64_t kMostRows = 64, kFewestRows = 8;
+// Of labels only the windows tell how many classes there are.
+constexpr std::int64_t kPlanesOfLabels = 64;
 
 /// The windows along one axis, and what each of their pixels weighs.
 struct Axis {
-  std::int64_t size, window;
+  std::int64_t size = 0, window = 0;
   std::vector<std::int64_t> starts;
   std::vector<std::vector<double>> weights;  // of each window
 };
@@ -77,10 +79,22 @@ class Strip {
     }
   }
 
-  /// Hands the first `rows` rows out, few at a time, and forgets them; `top` is their place.
-  void release(std::int64_t top, std::int64_t rows, const StripSink& write) {
-    for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
-      write(top + begin, finished(top, begin, std::min(kRowsAtOnce, rows - begin)));
+  /// What becomes of rows that no window reaches any more.
+  struct Release {
+    std::int64_t top, rows;      // their place
+    std::int64_t left, columns;  // what is complete of them, in the strip
+    std::int64_t rows_at_once;
+  };
+  /// Hands the first rows out, few at a time, and forgets them.
+  void release(const Release& what,
+               const std::function<void(std::int64_t top, const Outputs&)>& write) {
+    const std::int64_t rows = what.rows;
+    for (std::int64_t begin = 0; begin < rows; begin += what.rows_at_once) {
+      Outputs block = finished(what.top, begin, std::min(what.rows_at_once, rows - begin));
+      for (auto& [name, output] : block) {
+        output.data = output.data.narrow(-1, what.left, what.columns);
+      }
+      write(what.top + begin, block);
     }
     const std::int64_t kept = down_.window - rows;
     for (Part& part : sums_) {
@@ -149,25 +163,83 @@ std::vector<std::int64_t> window_starts(std::int64_t size, std::int64_t window,
   return starts;
 }
 
-void slide(const InferenceOptions& options, std::int64_t height, std::int64_t width,
-           const WindowSource& read, const Predict& predict, const StripSink& write) {
-  const std::vector<std::int64_t> crop =
-      options.slides() ? *options.crop_size : std::vector<std::int64_t>{height, width};
-  const std::vector<std::int64_t> stride = options.slides() ? options.step() : crop;
-  const Axis down = make_axis(height, crop[0], stride[0], options.window_weights);
-  const Axis right = make_axis(width, crop[1], stride[1], options.window_weights);
-  const std::size_t rows = down.starts.size(), columns = right.starts.size();
-  if (rows == 1 && columns == 1) {
-    write(0, predict(read(0, 0, height, width)));
-    return;
+namespace {
+
+/// The windows of a height x width picture.
+struct Grid {
+  Axis down, right;
+
+  Grid(const InferenceOptions& options, std::int64_t height, std::int64_t width) {
+    const std::vector<std::int64_t> crop =
+        options.slides() ? *options.crop_size : std::vector<std::int64_t>{height, width};
+    const std::vector<std::int64_t> stride = options.slides() ? options.step() : crop;
+    down = make_axis(height, crop[0], stride[0], options.window_weights);
+    right = make_axis(width, crop[1], stride[1], options.window_weights);
   }
+};
+
+/// Windows first to last of an axis, as an axis of its own.
+Axis part_of(const Axis& axis, std::size_t first, std::size_t last) {
+  Axis part{axis.starts[last] + axis.window - axis.starts[first], axis.window, {}, {}};
+  for (std::size_t i = first; i <= last; ++i) {
+    part.starts.push_back(axis.starts[i] - axis.starts[first]);
+    part.weights.push_back(axis.weights[i]);
+  }
+  return part;
+}
+
+SlidePlan plan_grid(const Grid& grid, const InferenceOptions& options, std::int64_t planes) {
+  const Axis &down = grid.down, &right = grid.right;
+  const std::size_t columns = right.starts.size();
+  const std::int64_t pixel = planes * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t window = pixel * down.window * right.window;
+  const std::int64_t overlap =
+      down.starts.size() > 1 ? down.window - (down.starts[1] - down.starts[0]) : 0;
+  const std::int64_t budget = options.memory.bytes;
+  SlidePlan plan;
+  plan.window_batch = options.window_batch;
+  plan.rows_at_once = kMostRows;
+  if (budget > 0) {
+    // An eighth for results under way, an eighth for rows that are done, the rest for sums.
+    plan.window_batch = std::clamp<std::int64_t>(budget / 8 / window, 1, options.window_batch);
+    plan.rows_at_once =
+        std::clamp<std::int64_t>(budget / 8 / (2 * pixel * right.size), kFewestRows, kMostRows);
+  }
+  // Of a column of pixels: sums, the copy of those that stay, and rows that are done, twice.
+  const std::int64_t column = pixel * (down.window + overlap + 2 * plan.rows_at_once);
+  const std::int64_t beside = plan.window_batch * window;
+  const std::int64_t room =
+      budget > 0 ? std::max<std::int64_t>((budget - beside) / column, 0) : right.size;
+  for (std::size_t first = 0, last = 0; plan.panels.empty() || last + 1 < columns;) {
+    const std::int64_t left = plan.panels.empty() ? 0 : plan.panels.back().right;
+    const std::size_t before = plan.panels.empty() ? 0 : plan.panels.back().last + 1;
+    while (right.starts[first] + right.window <= left) ++first;
+    last = std::max(before, first);
+    const auto size = [&](std::size_t to) {
+      return right.starts[to] + right.window - right.starts[first];
+    };
+    while (last + 1 < columns && size(last + 1) <= room) ++last;
+    plan.panels.push_back(
+        {first, last, left, last + 1 < columns ? right.starts[last + 1] : right.size});
+    plan.bytes = std::max(plan.bytes, column * size(last) + beside);
+  }
+  return plan;
+}
+
+void slide_panel(const Grid& grid, const SlidePlan& plan, const SlidePlan::Panel& panel,
+                 const WindowSource& read, const Predict& predict, const BlockSink& write) {
+  const Axis& down = grid.down;
+  const Axis right = part_of(grid.right, panel.first, panel.last);
+  const std::int64_t strip_left = grid.right.starts[panel.first];
+  const std::size_t rows = down.starts.size(), columns = right.starts.size();
   Strip strip(down, right);
-  const auto batch = static_cast<std::size_t>(options.window_batch);
+  const auto batch = static_cast<std::size_t>(plan.window_batch);
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t first = 0; first < columns; first += batch) {
       std::vector<Batch> windows;
       for (std::size_t column = first; column < std::min(first + batch, columns); ++column) {
-        windows.push_back(read(down.starts[row], right.starts[column], down.window, right.window));
+        windows.push_back(
+            read(down.starts[row], strip_left + right.starts[column], down.window, right.window));
       }
       const Outputs outputs = predict(joined(windows));
       for (std::size_t i = 0; i < windows.size(); ++i) {
@@ -179,12 +251,49 @@ void slide(const InferenceOptions& options, std::int64_t height, std::int64_t wi
       }
     }
     const std::int64_t top = down.starts[row];
-    const std::int64_t next = row + 1 < rows ? down.starts[row + 1] : height;
-    strip.release(top, next - top, write);
+    const std::int64_t next = row + 1 < rows ? down.starts[row + 1] : down.size;
+    strip.release(
+        {top, next - top, panel.left - strip_left, panel.right - panel.left, plan.rows_at_once},
+        [&](std::int64_t at, const Outputs& block) { write(at, panel.left, block); });
+  }
+}
+
+/// Float numbers a pixel of results.
+std::int64_t planes_of(const Outputs& outputs) {
+  std::int64_t planes = 0;
+  for (const auto& [name, output] : outputs) {
+    planes += output.kind == Output::Kind::label ? kPlanesOfLabels : output.data.size(1);
+  }
+  return planes;
+}
+
+}  // namespace
+
+SlidePlan plan_slide(const InferenceOptions& options, std::int64_t height, std::int64_t width,
+                     std::int64_t planes) {
+  return plan_grid(Grid(options, height, width), options, planes);
+}
+
+void slide(const InferenceOptions& options, std::int64_t height, std::int64_t width,
+           const WindowSource& read, const Predict& predict, const BlockSink& write) {
+  const Grid grid(options, height, width);
+  if (grid.down.starts.size() == 1 && grid.right.starts.size() == 1) {
+    write(0, 0, predict(read(0, 0, height, width)));
+    return;
+  }
+  // One window tells how many numbers there are; without a limit that does not matter.
+  const std::int64_t planes =
+      options.memory.bytes > 0 ? planes_of(predict(read(0, 0, grid.down.window, grid.right.window)))
+                               : 1;
+  const SlidePlan plan = plan_grid(grid, options, planes);
+  for (const SlidePlan::Panel& panel : plan.panels) {
+    slide_panel(grid, plan, panel, read, predict, write);
   }
 }
 
 Outputs slide(const InferenceOptions& options, const Batch& batch, const Predict& predict) {
+  InferenceOptions unlimited = options;
+  unlimited.memory = {};  // the whole result is in memory in any case
   std::vector<Outputs> samples;
   for (std::int64_t n = 0; n < batch.size(); ++n) {
     const Batch sample = part_of(batch, n, 1);
@@ -200,21 +309,22 @@ Outputs slide(const InferenceOptions& options, const Batch& batch, const Predict
       return window;
     };
     Outputs whole;
-    slide(options, height, width, read, predict, [&](std::int64_t top, const Outputs& rows) {
-      if (whole.empty()) {
-        whole = rows;
-        if (rows.front().second.data.size(-2) == height) return;
-        for (auto& [name, output] : whole) {
-          std::vector<std::int64_t> shape = output.data.sizes().vec();
-          shape[shape.size() - 2] = height;
-          output.data = at::empty(shape, output.data.options());
-        }
-      }
-      for (std::size_t i = 0; i < rows.size(); ++i) {
-        const at::Tensor& part = rows[i].second.data;
-        whole[i].second.data.narrow(-2, top, part.size(-2)).copy_(part);
-      }
-    });
+    slide(unlimited, height, width, read, predict,
+          [&](std::int64_t top, std::int64_t, const Outputs& rows) {
+            if (whole.empty()) {
+              whole = rows;
+              if (rows.front().second.data.size(-2) == height) return;
+              for (auto& [name, output] : whole) {
+                std::vector<std::int64_t> shape = output.data.sizes().vec();
+                shape[shape.size() - 2] = height;
+                output.data = at::empty(shape, output.data.options());
+              }
+            }
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+              const at::Tensor& part = rows[i].second.data;
+              whole[i].second.data.narrow(-2, top, part.size(-2)).copy_(part);
+            }
+          });
     samples.push_back(std::move(whole));
   }
   Outputs all = samples.front();

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -48,5 +49,24 @@ std::optional<Area> jpeg_in_areas(const Bytes& bytes);
 /// A PNG file: `palette` (r, g, b after each other) makes it an indexed one; `channels` is 1 or 3.
 std::string encode_png(const std::uint8_t* pixels, std::int64_t height, std::int64_t width,
                        int channels, const std::vector<std::uint8_t>& palette);
+
+/// A PNG file under way, row by row; what is never finished leaves no file. Throws UserError "path:
+/// cannot be written: …".
+class PngRows {
+ public:
+  /// `channels` is 1 (indices into `palette`, or grey without one) or 3.
+  PngRows(const std::string& path, std::int64_t height, std::int64_t width, int channels,
+          const std::vector<std::vector<std::int64_t>>& palette);
+  ~PngRows();
+  void write(const std::uint8_t* pixels, std::int64_t rows);
+  void finish();
+
+ private:
+  struct State;
+  [[noreturn]] void fail(const std::string& why) const;
+
+  std::string path_;
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace strata::io::detail

@@ -205,14 +205,14 @@ void quiet_opencv() {
   static_cast<void>(done);
 }
 
-bool is_image_name(const std::string& name) {
-  const std::size_t dot = name.rfind('.');
-  if (dot == std::string::npos) return false;
-  std::string suffix = name.substr(dot);
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const auto& all = image_suffixes();
-  return std::find(all.begin(), all.end(), suffix) != all.end();
+bool ends_with_one_of(const std::string& name, const std::vector<std::string>& endings) {
+  const auto same = [](unsigned char a, unsigned char b) {
+    return std::tolower(a) == std::tolower(b);
+  };
+  return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) {
+    return name.size() > ending.size() &&
+           std::equal(ending.rbegin(), ending.rend(), name.rbegin(), same);
+  });
 }
 
 at::Tensor read_image(const std::string& path, Channels channels) {
@@ -273,8 +273,9 @@ std::string jpeg_bytes(const at::Tensor& image, int quality) {
   // OpenCV takes no const data; cvtColor does not write to its input.
   auto* data = const_cast<std::uint8_t*>(pixels.const_data_ptr<std::uint8_t>());
   cv::Mat bgr;
-  cv::cvtColor(cv::Mat(static_cast<int>(image.size(0)), static_cast<int>(image.size(1)), CV_8UC3, data),
-               bgr, cv::COLOR_RGB2BGR);
+  cv::cvtColor(
+      cv::Mat(static_cast<int>(image.size(0)), static_cast<int>(image.size(1)), CV_8UC3, data), bgr,
+      cv::COLOR_RGB2BGR);
   std::vector<std::uint8_t> bytes;
   cv::imencode(".jpg", bgr, bytes, {cv::IMWRITE_JPEG_QUALITY, quality});
   return {bytes.begin(), bytes.end()};

@@ -24,9 +24,9 @@ namespace strata::io {
 /// called by two threads at a time.
 STRATA_API void quiet_opencv();
 
-/// Whether the file name ends (in any case) like a picture that can be read.
-STRATA_API bool is_image_name(const std::string& name);
-/// The endings that is_image_name accepts, with their dots.
+/// Whether the file name has one of these endings (".png"), in any case.
+STRATA_API bool ends_with_one_of(const std::string& name, const std::vector<std::string>& endings);
+/// The endings of pictures that read_image can read, with their dots.
 STRATA_API const std::vector<std::string>& image_suffixes();
 
 enum class Channels {

@@ -1,11 +1,11 @@
 // Pictures that are decoded whole (PNG, JPEG, TIFF, BMP, WebP), and PNG files, as rasters.
-#include <ATen/ops/cat.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "framework/base/error.hpp"
+#include "framework/io/codecs.hpp"
 #include "framework/io/image.hpp"
 #include "framework/io/raster.hpp"
 #include "registry/component.hpp"
@@ -52,7 +52,7 @@ class ImageReader final : public Reader {
                       ? Channels::rgb
                       : Channels::as_stored) {}
 
-  bool takes(const std::string& path) const override { return is_image_name(path); }
+  std::vector<std::string> suffixes() const override { return image_suffixes(); }
 
   std::shared_ptr<RasterSource> open(const std::string& path) const override {
     at::Tensor image = read_image(path, channels_);
@@ -70,24 +70,35 @@ class ImageReader final : public Reader {
     return std::make_shared<DecodedImage>(std::move(image));
   }
 
+  LazyImage picture(const std::string& path) const override {
+    return options_.bands.empty() ? LazyImage(path, channels_) : Reader::picture(path);
+  }
+
  private:
   ImageReaderOptions options_;
   Channels channels_;
 };
 
+std::shared_ptr<const Reader> reader_of(Channels channels) {
+  ImageReaderOptions options;
+  options.color_type = channels == Channels::rgb ? "color" : "unchanged";
+  return std::make_shared<ImageReader>(std::move(options), Reader::Context{});
+}
+
 class PngSink final : public RasterSink {
  public:
-  PngSink(std::string path, const Writer::Picture& picture)
-      : path_(std::move(path)), picture_(picture) {}
+  PngSink(const std::string& path, const Writer::Picture& picture)
+      : rows_(path, picture.height, picture.width, static_cast<int>(picture.channels),
+              picture.palette) {}
   void write(const at::Tensor& rows) override {
-    rows_.push_back(rows.dim() == 3 ? rows.squeeze(0) : rows);
+    // From planes to pixels.
+    const at::Tensor pixels = (rows.dim() == 3 ? rows.permute({1, 2, 0}) : rows).contiguous();
+    rows_.write(pixels.const_data_ptr<std::uint8_t>(), pixels.size(0));
   }
-  void finish() override { write_label_png(path_, at::cat(rows_), picture_.palette); }
+  void finish() override { rows_.finish(); }
 
  private:
-  std::string path_;
-  Writer::Picture picture_;
-  std::vector<at::Tensor> rows_;
+  detail::PngRows rows_;
 };
 
 class PngWriter final : public Writer {
@@ -96,8 +107,8 @@ class PngWriter final : public Writer {
   std::string suffix() const override { return ".png"; }
   std::unique_ptr<RasterSink> create(const std::string& path,
                                      const Picture& picture) const override {
-    if (!picture.bytes || picture.channels != 1) {
-      throw UserError(path + ": cannot be written: PNG holds label maps only, not " +
+    if (!picture.bytes || (picture.channels != 1 && picture.channels != 3)) {
+      throw UserError(path + ": cannot be written: PNG holds label maps and RGB, not " +
                       std::to_string(picture.channels) +
                       " channels of numbers; set data.writer to a writer that takes them");
     }
@@ -106,6 +117,13 @@ class PngWriter final : public Writer {
 };
 
 }  // namespace
+
+std::shared_ptr<const Reader> image_reader(Channels channels) { return reader_of(channels); }
+
+std::shared_ptr<const Writer> png_writer() {
+  return std::make_shared<PngWriter>(NoOptions{}, Writer::Context{});
+}
+
 }  // namespace strata::io
 
 STRATA_COMPONENTS(framework_io_image_raster) {
@@ -113,5 +131,5 @@ STRATA_COMPONENTS(framework_io_image_raster) {
   registry.add<strata::Reader, ImageReader, ImageReaderOptions>(
       "ImageReader", "pictures that are decoded whole: PNG, JPEG, TIFF, BMP, WebP");
   registry.add<strata::Writer, PngWriter, strata::NoOptions>("PNGWriter",
-                                                             "label maps as palette PNG");
+                                                             "label maps as palette PNG, RGB");
 }

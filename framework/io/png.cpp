@@ -2,7 +2,10 @@
 #include <ATen/ops/empty.h>
 #include <png.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <csetjmp>
+#include <cstdio>
 #include <cstring>
 #include <stdexcept>
 
@@ -10,8 +13,6 @@
 #include "framework/io/codecs.hpp"
 
 namespace strata::io::detail {
-
-namespace {
 
 // libpng reports errors by longjmp, which skips destructors: the functions that may be left so
 // hold nothing but plain values. The message is kept here.
@@ -21,6 +22,11 @@ struct PngState {
   bool short_of_data = false;
   char message[120] = "";
 };
+
+namespace {
+
+// Level 4 is within a few per cent of the size of level 6 in half the time.
+constexpr int kLevel = 4;
 
 void on_error(png_structp png, png_const_charp message) {
   auto* state = static_cast<PngState*>(png_get_error_ptr(png));
@@ -177,6 +183,95 @@ at::Tensor decode_png(const Bytes& bytes, Decode decode) {
   return decode == Decode::label && reader.channels == 1 ? image.squeeze(2) : image;
 }
 
+struct PngRows::State {
+  std::FILE* file = nullptr;
+  PngState messages;
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  std::size_t row_bytes = 0;
+  std::string partial;
+
+  ~State() {
+    png_destroy_write_struct(&png, &info);
+    if (file == nullptr) return;
+    std::fclose(file);
+    std::remove(partial.c_str());
+  }
+  /// False when libpng left one of these by longjmp.
+  bool begin(png_uint_32 width, png_uint_32 height, int channels,
+             const std::vector<png_color>& colours) {
+    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    png_init_io(png, file);
+    const int colour = !colours.empty() ? PNG_COLOR_TYPE_PALETTE
+                       : channels == 1  ? PNG_COLOR_TYPE_GRAY
+                                        : PNG_COLOR_TYPE_RGB;
+    png_set_IHDR(png, info, width, height, 8, colour, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    if (!colours.empty()) {
+      png_set_PLTE(png, info, colours.data(), static_cast<int>(colours.size()));
+    }
+    png_set_compression_level(png, kLevel);
+    if (channels == 1) png_set_filter(png, 0, PNG_FILTER_NONE);
+    png_write_info(png, info);
+    return true;
+  }
+  bool rows(const std::uint8_t* pixels, std::int64_t count) {
+    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    for (std::int64_t y = 0; y < count; ++y) {
+      png_write_row(png, pixels + static_cast<std::size_t>(y) * row_bytes);
+    }
+    return true;
+  }
+  bool end() {
+    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    png_write_end(png, nullptr);
+    return true;
+  }
+};
+
+PngRows::PngRows(const std::string& path, std::int64_t height, std::int64_t width, int channels,
+                 const std::vector<std::vector<std::int64_t>>& palette)
+    : path_(path), state_(std::make_unique<State>()) {
+  State& state = *state_;
+  state.partial = path + ".partial";
+  state.row_bytes = static_cast<std::size_t>(width * channels);
+  std::vector<png_color> colours;
+  for (std::size_t i = 0; channels == 1 && i < std::min<std::size_t>(palette.size(), 256); ++i) {
+    colours.push_back({static_cast<png_byte>(palette[i][0]), static_cast<png_byte>(palette[i][1]),
+                       static_cast<png_byte>(palette[i][2])});
+  }
+  if (!colours.empty()) colours.resize(256, {0, 0, 0});  // ignored pixels have an index, too
+  state.file = std::fopen(state.partial.c_str(), "wbe");
+  if (state.file == nullptr) fail(std::strerror(errno));
+  state.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &state.messages, on_error, on_warning);
+  state.info = state.png == nullptr ? nullptr : png_create_info_struct(state.png);
+  if (state.info == nullptr || !state.begin(static_cast<png_uint_32>(width),
+                                            static_cast<png_uint_32>(height), channels, colours)) {
+    fail(state.messages.message);
+  }
+}
+
+PngRows::~PngRows() = default;
+
+void PngRows::fail(const std::string& why) const {
+  throw UserError(path_ + ": cannot be written: " + why);
+}
+
+void PngRows::write(const std::uint8_t* pixels, std::int64_t rows) {
+  if (!state_->rows(pixels, rows)) fail(state_->messages.message);
+}
+
+void PngRows::finish() {
+  if (!state_->end()) fail(state_->messages.message);
+  const bool closed = std::fclose(state_->file) == 0;
+  state_->file = nullptr;
+  if (!closed || std::rename(state_->partial.c_str(), path_.c_str()) != 0) {
+    const std::string why = std::strerror(errno);
+    std::remove(state_->partial.c_str());
+    fail(why);
+  }
+}
+
 std::string encode_png(const std::uint8_t* pixels, std::int64_t height, std::int64_t width,
                        int channels, const std::vector<std::uint8_t>& palette) {
   std::string out;
@@ -198,8 +293,7 @@ std::string encode_png(const std::uint8_t* pixels, std::int64_t height, std::int
   png_set_IHDR(png, info, static_cast<png_uint_32>(width), static_cast<png_uint_32>(height), 8,
                colour, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   if (!colours.empty()) png_set_PLTE(png, info, colours.data(), static_cast<int>(colours.size()));
-  // Level 4 is within a few per cent of the size of level 6 in half the time.
-  png_set_compression_level(png, 4);
+  png_set_compression_level(png, kLevel);
   if (channels == 1) png_set_filter(png, 0, PNG_FILTER_NONE);
   png_write_info(png, info);
   for (std::int64_t y = 0; y < height; ++y) png_write_row(png, pixels + y * width * channels);

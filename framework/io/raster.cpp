@@ -22,4 +22,9 @@ namespace strata {
 Reader::~Reader() = default;
 Writer::~Writer() = default;
 
+io::LazyImage Reader::picture(const std::string& path) const {
+  const auto source = open(path);
+  return source->read(0, 0, source->height(), source->width());
+}
+
 }  // namespace strata

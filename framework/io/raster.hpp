@@ -1,5 +1,6 @@
-// Pictures that are read and written in parts: what tools need of a raster, whatever its format.
-// A format is a component of kind "reader" or "writer"; plugins add more (plugins/geotiff).
+// Pictures that are read and written in parts: what data sets and tools need of a raster, whatever
+// its format. A format is a component of kind "reader" or "writer"; plugins add more
+// (plugins/geotiff).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "framework/base/export.hpp"
+#include "framework/io/image.hpp"
 #include "registry/component.hpp"
 
 namespace strata::io {
@@ -63,16 +65,26 @@ class STRATA_API Reader {
  public:
   static constexpr const char* kind = "reader";
   struct Context {
-    std::int64_t channels = 3;  // data.channels: what the model takes
+    std::int64_t channels = 3;  // data.channels: what the model takes; of label files 1
   };
   virtual ~Reader();
-  /// Whether a file of this name is one of its formats.
-  virtual bool takes(const std::string& path) const = 0;
+  /// How the names of its files end, in any case: ".tif".
+  virtual std::vector<std::string> suffixes() const = 0;
+  bool takes(const std::string& path) const { return io::ends_with_one_of(path, suffixes()); }
+  /// Whether what it opens may know of pixels that hold nothing.
+  virtual bool marks_missing() const { return false; }
   /// Thread-safe; throws DataError.
   virtual std::shared_ptr<io::RasterSource> open(const std::string& path) const = 0;
+  /// All of open(path)'s pixels, some of them perhaps decoded only when they are asked for.
+  virtual io::LazyImage picture(const std::string& path) const;
 };
 
-/// Makes pictures of results.
+namespace io {
+/// The reader of pictures that are decoded whole; what there is when a config names none.
+STRATA_API std::shared_ptr<const Reader> image_reader(Channels channels);
+}  // namespace io
+
+/// Makes pictures of results, rows from the top down.
 class STRATA_API Writer {
  public:
   static constexpr const char* kind = "writer";
@@ -81,6 +93,7 @@ class STRATA_API Writer {
     std::int64_t height = 0, width = 0;
     std::int64_t channels = 1;
     bool bytes = true;                               // uint8, else float32
+    bool rgb = false;                                // three channels of bytes are a picture
     std::vector<std::vector<std::int64_t>> palette;  // colours of uint8 values; may be empty
     std::vector<std::string> channel_names;          // may be empty
     std::optional<double> nodata;                    // value of pixels that hold nothing
@@ -93,5 +106,10 @@ class STRATA_API Writer {
   virtual std::unique_ptr<io::RasterSink> create(const std::string& path,
                                                  const Picture& picture) const = 0;
 };
+
+namespace io {
+/// What writes label maps and RGB pictures when a config names no writer.
+STRATA_API std::shared_ptr<const Writer> png_writer();
+}  // namespace io
 
 }  // namespace strata

@@ -1,13 +1,11 @@
-// Rasters through GDAL: read in windows whatever their bands and types, with their place on the
-// earth; written as tiled, compressed GeoTIFF from the top down.
+// Rasters through GDAL, for data sets and for predict: read in windows whatever their bands and
+// types, with their place on the earth; written as tiled, compressed GeoTIFF from the top down.
 #include <ATen/ATen.h>
 #include <cpl_string.h>
 #include <gdal_priv.h>
 #include <ogr_spatialref.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <mutex>
@@ -39,12 +37,6 @@ std::string last_error() {
   std::string text = CPLGetLastErrorMsg();
   while (!text.empty() && (text.back() == '\n' || text.back() == '.')) text.pop_back();
   return text.empty() ? "GDAL does not say why" : text;
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
 }
 
 io::GeoReference place_of(GDALDataset& dataset) {
@@ -195,11 +187,8 @@ class GeoTiffReader final : public Reader {
   GeoTiffReader(ReaderOptions options, const Context&) : options_(std::move(options)) {
     start_gdal();
   }
-  bool takes(const std::string& path) const override {
-    const std::string suffix = lower(fs::path(path).extension());
-    return std::any_of(options_.suffixes.begin(), options_.suffixes.end(),
-                       [&](const std::string& each) { return lower(each) == suffix; });
-  }
+  std::vector<std::string> suffixes() const override { return options_.suffixes; }
+  bool marks_missing() const override { return true; }
   std::shared_ptr<io::RasterSource> open(const std::string& path) const override {
     return std::make_shared<Source>(path, options_);
   }
@@ -236,7 +225,9 @@ class Sink final : public io::RasterSink {
     creation.SetNameValue("COMPRESS", options.compress.c_str());
     creation.SetNameValue("INTERLEAVE", "BAND");
     creation.SetNameValue("BIGTIFF", "IF_SAFER");
-    if (picture.channels > 1) creation.SetNameValue("PHOTOMETRIC", "MINISBLACK");
+    if (picture.channels > 1) {
+      creation.SetNameValue("PHOTOMETRIC", picture.rgb ? "RGB" : "MINISBLACK");
+    }
     CPLErrorReset();
     dataset_.reset(driver->Create(partial_.c_str(), static_cast<int>(picture.width),
                                   static_cast<int>(picture.height),

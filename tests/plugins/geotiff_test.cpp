@@ -7,9 +7,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "framework/base/error.hpp"
 #include "framework/engine/experiment.hpp"
+#include "framework/engine/session.hpp"
 #include "framework/inference/predictor.hpp"
 #include "framework/io/raster.hpp"
 #include "framework/io/safetensors.hpp"
@@ -202,7 +205,7 @@ TEST(GeoTiff, PredictedInWindowsEqualsTheWhole) {
   picture.channels = 2;
   picture.bytes = false;
   const auto sink = make<Writer>("type = \"GeoTIFFWriter\"")->create(folder / "out.tif", picture);
-  predictor.predict(150, 131, window, [&](std::int64_t, const Outputs& rows) {
+  predictor.predict(150, 131, window, [&](std::int64_t, std::int64_t, const Outputs& rows) {
     sink->write(rows.front().second.data[0]);
   });
   sink->finish();
@@ -260,6 +263,130 @@ inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
   const std::string polygons = file_content(folder / "out/field.geojson");
   EXPECT_NE(polygons.find("EPSG::32633"), std::string::npos);
   EXPECT_TRUE(fs::exists(folder / "out/field_overlay.png"));
+
+  // The same in panels, of which none has room for all columns; then the overlay is a raster, too.
+  const std::string small = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
+                            (folder / "model.safetensors") + " --in " + (folder / "in") +
+                            " --out " + (folder / "small") +
+                            " --polygons --set 'evaluate.inference.memory=\"48 KiB\"' >/dev/null";
+  ASSERT_EQ(std::system(small.c_str()), 0);
+  const auto again = reader()->open(folder / "small/field.tif");
+  EXPECT_TRUE(at::equal(again->read(0, 0, 70, 90), map->read(0, 0, 70, 90)));
+  EXPECT_TRUE(at::equal(again->missing(0, 0, 70, 90), missing));
+  auto features = [&](const std::string& file) {
+    std::multiset<std::string> all;
+    for (const auto& feature : nlohmann::json::parse(file_content(file)).at("features")) {
+      all.insert(feature.at("properties").dump() +
+                 std::to_string(feature.at("geometry").at("coordinates").size()));
+    }
+    return all;
+  };
+  EXPECT_EQ(features(folder / "small/field.geojson"), features(folder / "out/field.geojson"));
+  const auto overlay = reader()->open(folder / "small/field_overlay.tif");
+  EXPECT_EQ(overlay->place().transform, utm().transform);
+  EXPECT_EQ(overlay->read(0, 0, 70, 90).size(2), 3);
+  for (const auto& entry : fs::directory_iterator(folder / "small")) {
+    EXPECT_TRUE(entry.path().filename().string().starts_with("field")) << entry.path();
+  }
+}
+
+// What stands in the files of a data set: chosen bands of any type, labels of any type, and where
+// either holds nothing.
+TEST(GeoTiff, IsReadByDataSets) {
+  const TempDir folder;
+  at::manual_seed(8);
+  at::Tensor bands = at::randn({5, 20, 30}) * 1000, classes = at::randint(0, 3, {1, 20, 30});
+  bands[3][4][5] = -9999;  // a band that is taken
+  bands[0][6][7] = -9999;  // one that is not
+  classes[0][8][9] = -1;
+  write(folder / "img/tile.tif", bands, -9999.0);
+  write(folder / "ann/tile.tif", classes.to(at::kFloat), -1.0);
+  const std::string text = R"(
+data.labels.land = {classes = ["a", "b", "c"]}
+model = {type = "EncoderDecoder", backbone = {type = "ResNet"}, decode_head = {type = "FCNHead"}}
+data.channels = 2
+data.reader = {type = "GeoTIFFReader", bands = [4, 2]}
+data.label_reader = {type = "GeoTIFFReader"}
+data.train.dataset = {type = "SegmentationFolder", image_dir = ")" +
+                           (folder / "img") + R"(", label_dir = ")" + (folder / "ann") + R"("}
+)";
+  const Experiment experiment =
+      bind_experiment(config::load_text(text, "test.toml"), "test", registry());
+  const auto dataset = engine::open_split(experiment, *experiment.data.train).dataset;
+  ASSERT_EQ(dataset->size(), 1);
+  EXPECT_EQ(dataset->name(0), "tile");
+  const Sample sample = dataset->read(0);
+  at::Tensor expected = at::stack({bands[3], bands[1]}).permute({1, 2, 0}).contiguous();
+  expected[4][5] = 0;
+  EXPECT_TRUE(at::equal(sample.images.front(), expected));
+  at::Tensor labels = classes[0].clone();
+  labels[4][5] = labels[8][9] = 255;
+  EXPECT_TRUE(at::equal(sample.targets.at("land").map, labels.to(at::kByte)));
+  EXPECT_TRUE(at::equal(dataset->read_targets(0).at("land").map, labels.to(at::kByte)));
+  EXPECT_NE(dataset->target_state(0).find("img/tile.tif"), std::string::npos);
+
+  write(folder / "ann/tile.tif", classes.to(at::kFloat) + 0.5, -0.5);
+  EXPECT_EQ(message_of([&] { dataset->read(0); }).substr(0, (folder / "ann/tile.tif").size() + 20),
+            (folder / "ann/tile.tif") + ": label holds value ");
+}
+
+// tools/train and tools/test on tiles of four bands, of which the third says what a pixel is.
+TEST(GeoTiff, TrainsAndTests) {
+  const TempDir folder;
+  at::manual_seed(9);
+  for (int i = 0; i < 4; ++i) {
+    at::Tensor bands = at::randn({4, 48, 40}) * 1000;
+    const at::Tensor wet = at::arange(40).view({1, 40}).expand({48, 40}) > 8 + 6 * i;
+    bands[2] = at::where(wet, 2000.0, -2000.0);
+    bands.narrow(1, 0, 4).fill_(-9999);  // and a wrong label, which nobody may count
+    at::Tensor classes = wet.to(at::kByte).clone();
+    classes.narrow(0, 0, 4).fill_(7);
+    const std::string name = std::to_string(i) + ".tif";
+    write(folder / ("img/" + name), bands, -9999.0);
+    write(folder / ("ann/" + name), classes.unsqueeze(0), 7.0);
+  }
+  const std::string config = folder / "config.toml";
+  write_file(config, R"(
+plugins = [")" + plugin_file("geotiff") +
+                         R"("]
+[model]
+type = "EncoderDecoder"
+preprocessor = {mean = [0, 0, 0, 0], std = [1000, 1000, 1000, 1000]}
+backbone = {type = "ResNet", depth = 18, base_channels = 8}
+decode_head = {type = "FCNHead", channels = 8}
+[data]
+channels = 4
+reader = {type = "GeoTIFFReader"}
+label_reader = {type = "GeoTIFFReader"}
+labels.land = {classes = ["field", "water"]}
+[data.train]
+batch_size = 2
+dataset = {type = "SegmentationFolder", image_dir = "img", label_dir = "ann"}
+transforms = [{type = "RandomCrop", size = [32, 32]}, {type = "RandomFlip", prob = 0.5}]
+[data.val]
+dataset = "${data.train.dataset}"
+[optimizer]
+type = "AdamW"
+lr = 0.01
+[train]
+steps = 4
+[evaluate]
+metrics.land = {type = "IoUMetric"}
+[runtime]
+work_dir = ")" + (folder / "run") +
+                         "\"\n");
+  const std::string tools = STRATA_BINARY_DIR "/tools/";
+  ASSERT_EQ(std::system((tools + "train " + config + " >/dev/null").c_str()), 0);
+  ASSERT_EQ(std::system((tools + "test " + config + " --per-image " + (folder / "images.csv") +
+                         " --save " + (folder / "maps") + " >/dev/null")
+                            .c_str()),
+            0);
+  const auto record = nlohmann::json::parse(file_content(folder / "run/validation.json"));
+  const auto counts = record.at("sets")[0].at("metrics")[0].at("confusion").at("counts");
+  std::int64_t pixels = 0;
+  for (const auto& count : counts) pixels += count.get<std::int64_t>();
+  EXPECT_EQ(pixels, 4 * 44 * 40) << "four rows of each tile hold nothing";
+  EXPECT_TRUE(fs::exists(folder / "maps/land/3.png"));
 }
 
 // Two dates of one size from different places are no pair.

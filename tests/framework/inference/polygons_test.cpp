@@ -4,11 +4,14 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "framework/inference/pictures.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace strata::tests {
 namespace {
@@ -91,6 +94,73 @@ TEST(Polygons, HaveTheAreaOfTheirPixels) {
   }
 }
 
+/// A polygon as text that does not depend on where its rings begin.
+std::string text_of(const Polygon& polygon) {
+  auto ring_text = [](Ring ring) {
+    double twice = 0;
+    for (std::size_t i = 0; i < ring.size(); ++i) {
+      const auto &a = ring[i], &b = ring[(i + 1) % ring.size()];
+      twice += a[0] * b[1] - b[0] * a[1];
+    }
+    if (twice < 0) std::reverse(ring.begin(), ring.end());
+    // From the smallest corner on; of several equal ones the turn that reads smallest.
+    Ring best;
+    for (std::size_t i = 0; i < ring.size(); ++i) {
+      std::rotate(ring.begin(), ring.begin() + 1, ring.end());
+      if (best.empty() || ring < best) best = ring;
+    }
+    std::string text;
+    for (const auto& point : best) {
+      text += std::to_string(static_cast<int>(point[0])) + "," +
+              std::to_string(static_cast<int>(point[1])) + " ";
+    }
+    return text;
+  };
+  std::multiset<std::string> holes;
+  for (const Ring& hole : polygon.holes) holes.insert(ring_text(hole));
+  std::string text = std::to_string(polygon.label) + ": " + std::to_string(polygon.area) + ": " +
+                     ring_text(polygon.outline);
+  for (const std::string& hole : holes) text += "| " + hole;
+  return text;
+}
+
+// Strips of any height, blobs and noise, areas that touch themselves at corners.
+TEST(PolygonStream, GivesThePolygonsOfTheWhole) {
+  at::manual_seed(12);
+  const LabelSpec label = label_of({"a", "b", "c"});
+  for (int round = 0; round < 60; ++round) {
+    const at::Tensor noise = at::rand({1, 1, 29, 23});
+    const at::Tensor smooth = round % 3 == 0 ? noise : at::avg_pool2d(noise, 5, 1, 2) * 2 - 0.5;
+    const double classes = round % 2 == 0 ? 3 : 2;
+    const at::Tensor map = (smooth[0][0] * classes).clamp(0, classes - 0.01).floor().to(at::kByte);
+    PolygonOptions options;
+    options.background = round % 4 < 2;
+    options.min_area = round % 5 == 0 ? 4 : 0;
+    std::multiset<std::string> whole, streamed;
+    for (const Polygon& polygon : polygons_of(map, label, options)) whole.insert(text_of(polygon));
+    inference::PolygonStream stream(
+        label, options, [&](const Polygon& polygon) { streamed.insert(text_of(polygon)); });
+    const std::int64_t height = 1 + round % 8;
+    for (std::int64_t top = 0; top < 29; top += height) {
+      stream.add(map.narrow(0, top, std::min<std::int64_t>(height, 29 - top)));
+    }
+    stream.finish();
+    EXPECT_EQ(streamed, whole) << "round " << round << ", strips of " << height;
+  }
+}
+
+TEST(PolygonStream, HandsAPolygonOnOnceItIsComplete) {
+  std::vector<double> areas;
+  inference::PolygonStream stream(label_of({"same", "changed"}), {},
+                                  [&](const Polygon& polygon) { areas.push_back(polygon.area); });
+  stream.add(map_of({"0110", "0110"}));
+  EXPECT_TRUE(areas.empty());
+  stream.add(map_of({"0010", "1000"}));
+  EXPECT_EQ(areas, (std::vector<double>{5})) << "the other one reaches the last row";
+  stream.add(map_of({"0000"}));
+  EXPECT_EQ(areas, (std::vector<double>{5, 1}));
+}
+
 TEST(Polygons, LeaveOutWhatIsSmallAndWhatIsIgnored) {
   LabelSpec label = label_of({"same", "changed"});
   const at::Tensor map = map_of({"10011", "00011", "00000"});
@@ -115,6 +185,21 @@ TEST(Polygons, AreSimplifiedWithinTheTolerance) {
   ASSERT_EQ(simple.size(), 1u);
   EXPECT_LT(simple[0].outline.size() * 3, exact[0].outline.size());
   EXPECT_NEAR(area_of(simple[0].outline), exact[0].area, exact[0].area / 20);
+}
+
+TEST(GeoJsonFile, IsWhatTheTextIs) {
+  const TempDir folder;
+  const LabelSpec label = label_of({"same", "changed"});
+  const auto polygons = polygons_of(map_of({"101", "000", "111"}), label);
+  {
+    inference::GeoJsonFile file(folder / "a.geojson", label, {});
+    for (const Polygon& polygon : polygons) file.add(polygon);
+    EXPECT_FALSE(std::filesystem::exists(folder / "a.geojson"));
+    file.finish();
+    inference::GeoJsonFile given_up(folder / "b.geojson", label, {});
+  }
+  EXPECT_EQ(file_content(folder / "a.geojson"), inference::to_geojson(polygons, label));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
 }
 
 TEST(GeoJson, HasClosedRingsInTheRightDirectionAndPlace) {

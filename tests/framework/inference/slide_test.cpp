@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "framework/inference/predictor.hpp"
 #include "framework/io/safetensors.hpp"
 #include "tests/framework/inference/stub_model.hpp"
@@ -118,8 +120,9 @@ TEST(Slide, HoldsNoMoreRowsThanAWindow) {
     return batch_of({(rows / 100 + columns / 64).reshape({1, 1, h, w})});
   };
   slide(windows(32, 16, 24, 10), 400, 50, read, pointwise,
-        [&](std::int64_t top, const Outputs& rows) {
+        [&](std::int64_t top, std::int64_t left, const Outputs& rows) {
           EXPECT_EQ(top, next);
+          EXPECT_EQ(left, 0);
           const at::Tensor& data = rows[0].second.data;
           next += data.size(2);
           largest = std::max(largest, data.size(2));
@@ -128,6 +131,68 @@ TEST(Slide, HoldsNoMoreRowsThanAWindow) {
         });
   EXPECT_EQ(next, 400);
   EXPECT_LE(largest, 32);
+}
+
+TEST(Slide, GivesTheSameBytesInPanels) {
+  at::manual_seed(6);
+  const Batch picture = batch_of({at::randn({1, 1, 70, 150})});
+  auto read = [&](std::int64_t top, std::int64_t left, std::int64_t h, std::int64_t w) {
+    return batch_of({picture.images[0].narrow(2, top, h).narrow(3, left, w)});
+  };
+  for (const char* weights : {"constant", "gaussian", "center"}) {
+    InferenceOptions options = windows(20, 24, 13, 9, weights);
+    const auto collect = [&](std::int64_t bytes) {
+      options.memory.bytes = bytes;
+      at::Tensor all = at::full({70, 150}, NAN);
+      slide(options, 70, 150, read, marked,
+            [&](std::int64_t top, std::int64_t left, const Outputs& block) {
+              const at::Tensor data = block[0].second.data[0][0];
+              at::Tensor place = all.narrow(0, top, data.size(0)).narrow(1, left, data.size(1));
+              EXPECT_TRUE(place.isnan().all().item<bool>()) << "written twice";
+              place.copy_(data);
+            });
+      return all;
+    };
+    const at::Tensor whole = collect(0);
+    EXPECT_FALSE(whole.isnan().any().item<bool>());
+    for (const std::int64_t bytes : {1, 12'000, 16'000, 1'000'000}) {
+      EXPECT_TRUE(at::equal(collect(bytes), whole)) << weights << " " << bytes;
+    }
+  }
+}
+
+// What is held, counted by hand, and that it stays below the limit where one panel can.
+TEST(SlidePlan, KeepsToTheMemory) {
+  InferenceOptions options = windows(512, 512, 341, 341);
+  options.window_batch = 4;
+  options.memory.bytes = std::int64_t{512} << 20;
+  // Two classes, 20,000 pixels wide: one panel. Of a column: 512 rows of sums, 171 that stay, and
+  // 64 that are done, twice; beside it four windows.
+  const auto two = inference::plan_slide(options, 20'000, 20'000, 2);
+  ASSERT_EQ(two.panels.size(), 1U);
+  EXPECT_EQ(two.window_batch, 4);
+  EXPECT_EQ(two.rows_at_once, 64);
+  EXPECT_EQ(two.bytes, 8 * (20'000 * (512 + 171 + 2 * 64) + 4 * 512 * 512));
+  for (const std::int64_t planes : {19, 20, 150}) {
+    const auto plan = inference::plan_slide(options, 20'000, 20'000, planes);
+    EXPECT_GT(plan.panels.size(), 1U) << planes;
+    EXPECT_LE(plan.bytes, std::int64_t{512} << 20) << planes;
+    std::int64_t next = 0;
+    for (const auto& panel : plan.panels) {
+      EXPECT_EQ(panel.left, next);
+      EXPECT_GT(panel.right, panel.left);
+      next = panel.right;
+    }
+    EXPECT_EQ(next, 20'000);
+  }
+  // With a window of 1024 and 150 classes a single one takes 600 MiB: no panel is smaller.
+  options.crop_size = {1024, 1024};
+  options.stride = {896, 896};
+  const auto large = inference::plan_slide(options, 20'000, 20'000, 150);
+  EXPECT_EQ(large.window_batch, 1);
+  EXPECT_EQ(large.panels.back().right, 20'000);
+  options.memory = {};
+  EXPECT_EQ(inference::plan_slide(options, 20'000, 20'000, 150).panels.size(), 1U);
 }
 
 // tests/parity/slide.py runs mmseg's slide_inference on the same numbers.

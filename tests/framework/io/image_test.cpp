@@ -9,10 +9,14 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include <algorithm>
+#include <filesystem>
+
 #include <jpeglib.h>
 
 #include "framework/base/error.hpp"
 #include "framework/base/philox.hpp"
+#include "framework/io/raster.hpp"
 #include "tests/support/seed.hpp"
 #include "tests/support/shared_data.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -383,6 +387,34 @@ TEST(Image, RealPicturesDecodeAsOpenCvDoes) {
   const cv::Mat map = cv::imread(label, cv::IMREAD_UNCHANGED);
   EXPECT_TRUE(
       at::equal(io::read_label(label), at::from_blob(map.data, {map.rows, map.cols}, at::kByte)));
+}
+
+TEST(PngWriter, WritesRowsAsTheyCome) {
+  const TempDir dir;
+  at::manual_seed(1);
+  Writer::Picture picture;
+  picture.height = 9;
+  picture.width = 7;
+  picture.palette = {{1, 2, 3}, {200, 100, 0}};
+  const at::Tensor map = at::randint(0, 2, {9, 7}, at::kByte);
+  const auto labels = io::png_writer()->create(dir / "map.png", picture);
+  picture.channels = 3;
+  const at::Tensor planes = at::randint(0, 256, {3, 9, 7}, at::kByte);
+  const auto rgb = io::png_writer()->create(dir / "rgb.png", picture);
+  for (std::int64_t top = 0; top < 9; top += 4) {
+    const std::int64_t rows = std::min<std::int64_t>(4, 9 - top);
+    labels->write(map.narrow(0, top, rows));
+    rgb->write(planes.narrow(1, top, rows));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "map.png"));
+  labels->finish();
+  rgb->finish();
+  EXPECT_TRUE(at::equal(io::read_label(dir / "map.png"), map));
+  EXPECT_TRUE(at::equal(io::read_image(dir / "map.png")[0][0],
+                        at::tensor(picture.palette[map[0][0].item<int>()]).to(at::kByte)));
+  EXPECT_TRUE(at::equal(io::read_image(dir / "rgb.png"), planes.permute({1, 2, 0})));
+  { const auto given_up = io::png_writer()->create(dir / "none.png", picture); }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 2);
 }
 
 }  // namespace
