@@ -59,7 +59,7 @@ class Resolver {
 
  private:
   struct Depth {
-    explicit Depth(int& count) : count(count) { ++count; }
+    explicit Depth(int& depth) : count(depth) { ++count; }
     ~Depth() { --count; }
     int& count;
   };
