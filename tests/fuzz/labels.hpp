@@ -13,7 +13,8 @@ inline void read_labels(const void* bytes, std::size_t size) {
   static const LabelSpec spec{"map", {"a", "b", "c"}, {{0, 0, 0}, {255, 0, 0}, {7, 7, 7}},
                               255,   "semantic",      0};
   static const data::LabelReader by_index({}, spec, {});
-  static const data::LabelReader by_colour({.label_format = "palette"}, spec, {});
+  static const data::LabelReader by_colour(
+      {.label_format = "palette", .label_map = {}, .file_classes = {}}, spec, {});
   const std::string& path = as_file(bytes, size);
   run(path, [&] { require(by_index.read(path).dim() == 2, "a label map is [H, W]"); });
   run(path, [&] { require(by_colour.read(path).dim() == 2, "a label map is [H, W]"); });
