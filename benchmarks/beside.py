@@ -9,29 +9,21 @@ HRNet-W18 + FCN on CamVid crops of 256 x 256, batches of 4, all cores computing,
 included, follow each other in turns inside one process. Writes results/beside.{json,md}.
 """
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
-from measure import OtherLoad, interval, machine, table, write
+from measure import ROOT, OtherLoad, finish, interval, machine, result_of, table, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 AIM = 0.05
 
 
 def run(workers, a):
     command = [a.strata, os.path.join(ROOT, a.config), "--turns", str(a.turns), "--steps",
                str(a.steps), "--set", f"data.train.workers={workers}"]
-    environment = dict(os.environ, CAMVID=os.path.abspath(a.camvid))
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode != 0 or not lines:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1][len("RESULT "):])
+    return result_of(finish(command, CAMVID=os.path.abspath(a.camvid)), command)
 
 
 def main():

@@ -21,10 +21,9 @@ import sys
 import tempfile
 import time
 
-from measure import OtherLoad, interval, machine, table, write
+from measure import ROOT, OtherLoad, interval, machine, result_of, table, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 CONFIG = "configs/hrnet/fcn_hrnet-w18_camvid.toml"
 SIDES = ("strata", "mmseg")
 
@@ -86,8 +85,7 @@ def run_mmseg(a, steps, seed, validate, folder):
                "--steps", str(steps), "--seed", str(seed), "--threads", str(a.threads),
                "--work-dir", os.path.join(folder, "mmseg")] + ["--validate"] * validate
     _, out = run(command, {"CAMVID": a.camvid}, os.path.join(folder, "mmseg.log"))
-    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
-    return json.loads(lines[-1][len("RESULT "):])
+    return result_of(out, command)
 
 
 def run_side(side, *arguments):

@@ -9,17 +9,14 @@ rates it takes CPU time a sample, which other programs on the machine change les
 results/loader.{json,md}.
 """
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 
-from measure import OtherLoad, interval, machine, table, write
+from measure import ROOT, OtherLoad, finish, interval, machine, result_of, table, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 AIM = 3.0
 
 
@@ -31,12 +28,8 @@ def run_side(side, workers, a):
     else:
         command = [a.peer_python, os.path.join(HERE, "loader_peer.py"), *common, "--camvid",
                    a.camvid, "--workers", str(workers)]
-    environment = dict(os.environ, CAMVID=os.path.abspath(a.camvid), OMP_NUM_THREADS="1")
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    if done.returncode != 0 or not lines:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1][len("RESULT "):])
+    output = finish(command, CAMVID=os.path.abspath(a.camvid), OMP_NUM_THREADS="1")
+    return result_of(output, command)
 
 
 def main():

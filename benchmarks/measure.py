@@ -5,6 +5,10 @@ import os
 import platform
 import random
 import statistics
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def machine():
@@ -53,6 +57,23 @@ class OtherLoad:
         wall = os.times().elapsed - self.start[0]
         other = (self._all() - self.start[2]) - (self._own() - self.start[1])
         return round(max(0.0, other) / max(wall, 1e-9), 2)
+
+
+def finish(command, **environment):
+    """What a command prints, run in the checkout; ends this program with its errors if it fails."""
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True,
+                          env={**os.environ, **environment})
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def result_of(output, command):
+    """The last line RESULT {json} of what a command printed."""
+    lines = [line for line in output.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        sys.exit(f"{' '.join(command)} printed no RESULT:\n{output[-3000:]}")
+    return json.loads(lines[-1][len("RESULT "):])
 
 
 def interval(values, resamples=10000, seed=0):

@@ -10,15 +10,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from measure import OtherLoad, interval, machine, table, write
+from measure import ROOT, OtherLoad, finish, interval, machine, result_of, table, write
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
 ADAMW = 'optimizer={_delete_=true, type="AdamW", lr=1e-3, weight_decay=0.01}'
 MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under the same names
     "hrnet-w18_fcn": ("HRNet-W18 + FCN", "configs/hrnet/fcn_hrnet-w18_camvid.toml", [ADAMW]),
@@ -28,13 +26,6 @@ MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under
 }
 SIDES = ("strata", "plain", "tuned")
 AIMS = {"train": {"plain": 0.87, "tuned": 1.0}, "infer": {"plain": 0.75, "tuned": 0.9}}
-
-
-def finish(command):
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return done.stdout
 
 
 def run_strata(model, mode, a):
@@ -53,11 +44,10 @@ def run_strata(model, mode, a):
 
 
 def run_peer(model, mode, tuned, a):
-    out = finish([a.peer_python, os.path.join(HERE, "step_peer.py"), "--model", model,
-                  "--mode", mode, "--steps", str(a.steps), "--warmup", str(a.warmup),
-                  "--threads", str(a.threads)] + ["--tuned"] * tuned)
-    lines = [line for line in out.splitlines() if line.startswith("RESULT ")]
-    return json.loads(lines[-1][len("RESULT "):])
+    command = [a.peer_python, os.path.join(HERE, "step_peer.py"), "--model", model, "--mode", mode,
+               "--steps", str(a.steps), "--warmup", str(a.warmup), "--threads", str(a.threads)]
+    command += ["--tuned"] * tuned
+    return result_of(finish(command), command)
 
 
 def run_side(side, model, mode, a):

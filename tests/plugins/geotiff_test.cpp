@@ -215,17 +215,9 @@ TEST(GeoTiff, PredictedInWindowsEqualsTheWhole) {
   EXPECT_LE((got - whole).abs().max().item<double>(), 1e-5);
 }
 
-// tools/predict on bands of any type: four of them, some pixels without a value, a place on earth.
-TEST(GeoTiff, GoesThroughPredict) {
-  const TempDir folder;
-  at::manual_seed(7);
-  at::Tensor bands = at::randn({4, 70, 90}) * 1000;
-  bands[2].narrow(0, 10, 5).narrow(1, 20, 30).fill_(-9999);
-  write(folder / "in/field.tif", bands, -9999.0);
-  const std::string config = folder / "config.toml";
-  write_file(config, R"(
-plugins = [")" + plugin_file("geotiff") +
-                         R"("]
+// A model of four bands and where they are read from; a config goes on inside [data].
+std::string four_bands() {
+  return "plugins = [\"" + plugin_file("geotiff") + R"("]
 [model]
 type = "EncoderDecoder"
 preprocessor = {mean = [0, 0, 0, 0], std = [1000, 1000, 1000, 1000]}
@@ -234,7 +226,18 @@ decode_head = {type = "FCNHead", channels = 8}
 [data]
 channels = 4
 reader = {type = "GeoTIFFReader"}
-writer = {type = "GeoTIFFWriter"}
+)";
+}
+
+// tools/predict on bands of any type: four of them, some pixels without a value, a place on earth.
+TEST(GeoTiff, GoesThroughPredict) {
+  const TempDir folder;
+  at::manual_seed(7);
+  at::Tensor bands = at::randn({4, 70, 90}) * 1000;
+  bands[2].narrow(0, 10, 5).narrow(1, 20, 30).fill_(-9999);
+  write(folder / "in/field.tif", bands, -9999.0);
+  const std::string config = folder / "config.toml";
+  write_file(config, four_bands() + R"(writer = {type = "GeoTIFFWriter"}
 labels.land = {classes = ["field", "water"], palette = [[0, 200, 0], [0, 0, 200]]}
 [evaluate]
 inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
@@ -244,11 +247,13 @@ inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
   const auto model = load_experiment(config, {}, own).build_model();
   io::write_safetensors(folder / "model.safetensors", io::state_of(*model));
 
-  const std::string command = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
-                              (folder / "model.safetensors") + " --in " + (folder / "in") +
-                              " --out " + (folder / "out") +
-                              " --probabilities --polygons >/dev/null";
-  ASSERT_EQ(std::system(command.c_str()), 0);
+  const auto predict = [&](const std::string& out, const std::string& flags) {
+    const std::string command = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
+                                (folder / "model.safetensors") + " --in " + (folder / "in") +
+                                " --out " + (folder / out) + " --polygons " + flags + " >/dev/null";
+    return std::system(command.c_str());
+  };
+  ASSERT_EQ(predict("out", "--probabilities"), 0);
   const auto map = reader()->open(folder / "out/field.tif");
   EXPECT_EQ(map->place().name, "urn:ogc:def:crs:EPSG::32633");
   EXPECT_EQ(map->place().transform, utm().transform);
@@ -265,11 +270,7 @@ inference = {mode = "slide", crop_size = [64, 64], stride = [32, 32]}
   EXPECT_TRUE(fs::exists(folder / "out/field_overlay.png"));
 
   // The same in panels, of which none has room for all columns; then the overlay is a raster, too.
-  const std::string small = std::string(STRATA_BINARY_DIR "/tools/predict ") + config + " " +
-                            (folder / "model.safetensors") + " --in " + (folder / "in") +
-                            " --out " + (folder / "small") +
-                            " --polygons --set 'evaluate.inference.memory=\"48 KiB\"' >/dev/null";
-  ASSERT_EQ(std::system(small.c_str()), 0);
+  ASSERT_EQ(predict("small", "--set 'evaluate.inference.memory=\"48 KiB\"'"), 0);
   const auto again = reader()->open(folder / "small/field.tif");
   EXPECT_TRUE(at::equal(again->read(0, 0, 70, 90), map->read(0, 0, 70, 90)));
   EXPECT_TRUE(at::equal(again->missing(0, 0, 70, 90), missing));
@@ -346,18 +347,7 @@ TEST(GeoTiff, TrainsAndTests) {
     write(folder / ("ann/" + name), classes.unsqueeze(0), 7.0);
   }
   const std::string config = folder / "config.toml";
-  write_file(config, R"(
-plugins = [")" + plugin_file("geotiff") +
-                         R"("]
-[model]
-type = "EncoderDecoder"
-preprocessor = {mean = [0, 0, 0, 0], std = [1000, 1000, 1000, 1000]}
-backbone = {type = "ResNet", depth = 18, base_channels = 8}
-decode_head = {type = "FCNHead", channels = 8}
-[data]
-channels = 4
-reader = {type = "GeoTIFFReader"}
-label_reader = {type = "GeoTIFFReader"}
+  write_file(config, four_bands() + R"(label_reader = {type = "GeoTIFFReader"}
 labels.land = {classes = ["field", "water"]}
 [data.train]
 batch_size = 2
