@@ -7,7 +7,7 @@ install(TARGETS strata_core strata EXPORT strataTargets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
   RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(EXPORT strataTargets NAMESPACE strata:: DESTINATION "${package_dir}")
-install(DIRECTORY framework registry losses backbones necks heads segmentors
+install(DIRECTORY framework registry losses modules backbones necks heads segmentors
   DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/strata"
   FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
 install(TARGETS strata_program RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")

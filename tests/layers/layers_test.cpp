@@ -24,7 +24,7 @@ const std::vector<std::vector<std::string>> kLadder = {
     {"framework/config"},
     {"registry"},
     {"framework/nn", "framework/ops", "framework/io", "framework/model"},
-    {"losses", "backbones", "necks", "heads"},
+    {"losses", "modules", "backbones", "necks", "heads"},
     {"segmentors"},
     {"framework/data", "framework/metrics", "framework/optim", "framework/inference",
      "framework/distributed"},
