@@ -1,11 +1,13 @@
 // parity: the same weights and inputs through a model here, so that anyone can compare it with its
 // reference implementation. Names of inputs and outputs: see docs/parity.md.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <torch/nn/module.h>
 
 #include <cstdio>
 #include <map>
 
+#include "framework/base/json.hpp"
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/session.hpp"
 #include "framework/io/safetensors.hpp"
@@ -17,7 +19,7 @@ namespace {
 
 struct ParityArguments {
   ConfigArguments config;
-  std::string weights, inputs, outputs;
+  std::string weights, inputs, outputs, meta;
   std::string mode = "eval", dtype = "float32";
   std::vector<std::string> allow;
   bool gradients = false, stochastic = false;
@@ -62,6 +64,34 @@ Batch read_batch(const std::string& path, const Experiment& experiment, at::Scal
   return batch;
 }
 
+// Strings are no tensors. {"tags": [a sample: [a date: ["airport", "lake"], [...]], ...]}
+void read_meta(const std::string& path, Batch& batch) {
+  const Json json = read_json(path);
+  if (!json.is_object()) throw DataError(path + ": expected an object, {\"tags\": [...]}");
+  using Tags = std::vector<std::vector<std::vector<std::string>>>;
+  for (const auto& [key, value] : json.items()) {
+    if (key != "tags") throw DataError(path + ": unknown key \"" + key + "\"; known is \"tags\"");
+    Tags tags;
+    try {
+      tags = value.get<Tags>();
+    } catch (const Json::type_error&) {
+      throw DataError(path + ": tags: expected a list of strings a date, in a list a sample");
+    }
+    const std::size_t dates = batch.images.size();
+    if (tags.size() != batch.meta.size()) {
+      throw DataError(fmt::format("{}: tags: has {} samples, the inputs have {}", path, tags.size(),
+                                  batch.meta.size()));
+    }
+    for (std::size_t n = 0; n < tags.size(); ++n) {
+      if (!tags[n].empty() && tags[n].size() != dates) {
+        throw DataError(fmt::format("{}: tags.{}: has {} dates, the inputs have {}", path, n,
+                                    tags[n].size(), dates));
+      }
+      batch.meta[n].tags = std::move(tags[n]);
+    }
+  }
+}
+
 class Collected {
  public:
   void put(const std::string& name, const at::Tensor& value) {
@@ -88,6 +118,7 @@ void parity_with(const ParityArguments& arguments) {
   io::load_state(*model, io::read_tensors(engine::weights_of(arguments.weights)).tensors, arguments.weights,
                  {.allow = arguments.allow});
   Batch batch = read_batch(arguments.inputs, experiment, type);
+  if (!arguments.meta.empty()) read_meta(arguments.meta, batch);
 
   const bool train = arguments.mode == "train";
   model->train(train);
@@ -146,6 +177,7 @@ int run_parity(int argc, char** argv) {
   add_config(app, arguments.config);
   app.add_option("--weights", arguments.weights, "file of weights, every name must fit")->required();
   app.add_option("--inputs", arguments.inputs, "safetensors: image or image_0, …; targets")->required();
+  app.add_option("--meta", arguments.meta, "JSON: tags, a list of strings a date and sample");
   app.add_option("--outputs", arguments.outputs, "safetensors to write")->required();
   app.add_option("--mode", arguments.mode)->check(CLI::IsMember({"eval", "train"}));
   app.add_option("--dtype", arguments.dtype)->check(CLI::IsMember({"float32", "float64"}));

@@ -46,7 +46,10 @@ Batch seen(const Batch& batch, const View& view) {
   for (at::Tensor& images : own.images) images = posed(scaled(images, view.scale), view.pose);
   if (view.exchanged) std::reverse(own.images.begin(), own.images.end());
   for (SampleMeta& meta : own.meta) {
-    if (view.exchanged) std::reverse(meta.paths.begin(), meta.paths.end());
+    if (view.exchanged) {
+      std::reverse(meta.paths.begin(), meta.paths.end());
+      std::reverse(meta.tags.begin(), meta.tags.end());
+    }
     meta.height = own.height();
     meta.width = own.width();
   }

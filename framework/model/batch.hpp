@@ -20,6 +20,9 @@ struct SampleMeta {
   std::string name;                // stem, used for output files
   std::int64_t height = 0, width = 0;                    // valid area inside the batch's tensors
   std::int64_t original_height = 0, original_width = 0;  // as read from the file
+  // What is seen at each date, in words, best first ("airport", "bare land"): text for models that
+  // read some. One list a date; empty when nothing is known.
+  std::vector<std::vector<std::string>> tags;
 };
 
 /// A target of a batch: a label map [N, H, W] int64 with spec.ignore_index where nothing is known.

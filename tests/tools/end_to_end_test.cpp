@@ -97,6 +97,34 @@ TEST_F(EndToEnd, TrainsTestsAndPredicts) {
     pictures += entry.path().extension() == ".png";
   }
   EXPECT_EQ(pictures, 4u);  // a label map and an overlay of each of two
+
+  // parity: tensors from one file, strings from another.
+  std::string header = R"({"image_0":{"dtype":"F32","shape":[1,3,64,64],"data_offsets":[0,49152]},)"
+                       R"("image_1":{"dtype":"F32","shape":[1,3,64,64],"data_offsets":[49152,98304]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  std::string size(8, '\0');
+  size[0] = static_cast<char>(header.size() & 255), size[1] = static_cast<char>(header.size() >> 8);
+  std::ofstream(dir("inputs.safetensors")) << size << header << std::string(98304, '\0');
+  const auto parity = [&](const std::string& meta) {
+    std::ofstream(dir("meta.json")) << meta;
+    return tool("parity", small("a") + " --weights " + dir("a") + "/best --inputs " +
+                              dir("inputs.safetensors") + " --outputs " + dir("outputs.safetensors") +
+                              " --meta " + dir("meta.json"));
+  };
+  const Result compared = parity(R"({"tags": [[["airport", "lake"], []]]})");
+  EXPECT_EQ(compared.status, 0) << compared.output;
+  EXPECT_NE(read(dir("outputs.safetensors")).find("out.logits"), std::string::npos);
+  for (const auto& [meta, message] :
+       {std::pair{R"({"tags": [[["lake"]]]})", "tags.0: has 1 dates, the inputs have 2"},
+        std::pair{R"({"tags": []})", "tags: has 0 samples, the inputs have 1"},
+        std::pair{R"({"tags": [["lake"]]})",
+                  "tags: expected a list of strings a date, in a list a sample"},
+        std::pair{R"({"tag": []})", "unknown key \"tag\"; known is \"tags\""},
+        std::pair{"[]", "expected an object, {\"tags\": [...]}"}}) {
+    const Result wrong = parity(meta);
+    EXPECT_EQ(wrong.status, 2);
+    EXPECT_EQ(wrong.output, dir("meta.json") + ": " + message + "\n");
+  }
 }
 
 // A model beside itself, and a window that covers the picture, change nothing.

@@ -161,6 +161,27 @@ struct RandomMosaicOptions {
   }
 };
 
+// What four pictures show, shows in their mosaic: the tags of each in turn, best first.
+void join_tags(std::vector<std::vector<std::string>>& tags,
+               const std::vector<std::vector<std::vector<std::string>>>& parts) {
+  tags.clear();
+  for (const auto& part : parts) tags.resize(std::max(tags.size(), part.size()));
+  for (std::size_t date = 0; date < tags.size(); ++date) {
+    std::size_t longest = 0;
+    for (const auto& part : parts) {
+      if (date < part.size()) longest = std::max(longest, part[date].size());
+    }
+    for (std::size_t rank = 0; rank < longest; ++rank) {
+      for (const auto& part : parts) {
+        if (date >= part.size() || rank >= part[date].size()) continue;
+        const std::string& tag = part[date][rank];
+        auto& all = tags[date];
+        if (std::find(all.begin(), all.end(), tag) == all.end()) all.push_back(tag);
+      }
+    }
+  }
+}
+
 /// Four samples around a point (Bochkovskiy et al., "YOLOv4", 2020; mmseg's rule): this one upper
 /// left, then three others. What they leave is pad_val, and ignore_index in labels.
 class RandomMosaic final : public Transform {
@@ -194,9 +215,11 @@ class RandomMosaic final : public Transform {
       target.map = like(target.map, height, width);
       fill_area(target.map, whole, {static_cast<double>(target.spec->ignore_index)});
     }
+    std::vector<std::vector<std::vector<std::string>>> tags;
     for (int quarter = 0; quarter < 4; ++quarter) {
       Sample part = quarter == 0 ? std::move(sample) : another();
       check_alike(result, part);
+      tags.push_back(part.meta.tags);
       const double factor =
           std::min(static_cast<double>(options_.size[0]) / static_cast<double>(part.height()),
                    static_cast<double>(options_.size[1]) / static_cast<double>(part.width()));
@@ -219,6 +242,7 @@ class RandomMosaic final : public Transform {
       for (std::size_t i = 0; i < result.images.size(); ++i) copy(part.images[i], result.images[i]);
       for (auto& [name, target] : result.targets) copy(part.targets.at(name).map, target.map);
     }
+    join_tags(result.meta.tags, tags);
     whole_area_valid(result);
     sample = std::move(result);
   }

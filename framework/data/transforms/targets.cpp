@@ -32,6 +32,7 @@ class ExchangeTime final : public Transform {
     if (!random.chance(options_.prob)) return;
     std::reverse(sample.images.begin(), sample.images.end());
     std::reverse(sample.meta.paths.begin(), sample.meta.paths.end());
+    std::reverse(sample.meta.tags.begin(), sample.meta.tags.end());
     const auto last = static_cast<std::int64_t>(sample.images.size()) - 1;
     std::map<std::string, at::Tensor> maps;
     for (const auto& [name, target] : sample.targets) {

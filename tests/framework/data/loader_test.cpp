@@ -33,6 +33,7 @@ class DrawnDataset final : public Dataset {
       }
       sample.images.push_back(image);
       sample.meta.paths.push_back(name(index) + ".png");
+      sample.meta.tags.push_back({name(index), "date" + std::to_string(date)});
     }
     at::Tensor map = at::empty({height, width}, at::kByte);
     for (std::int64_t i = 0; i < map.numel(); ++i) {
@@ -148,6 +149,7 @@ TEST(Loader, CollatesIntoChannelsLastAndPads) {
     EXPECT_TRUE((map.narrow(0, 12 + n, 2 - n) == 255).all().item<bool>());
     EXPECT_TRUE((map.narrow(1, 16 + n, 2 - n) == 255).all().item<bool>());
     EXPECT_EQ(batch.meta[static_cast<std::size_t>(n)].height, 12 + n);
+    EXPECT_EQ(batch.meta[static_cast<std::size_t>(n)].tags, sample.meta.tags);
   }
 }
 

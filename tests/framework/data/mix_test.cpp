@@ -67,6 +67,18 @@ TEST(RandomMosaic, PutsFourAroundTheMiddle) {
     EXPECT_TRUE(at::equal(sample.images[date].select(2, 0), red)) << sample.images[date];
   }
   EXPECT_EQ(sample.meta.height, 6);
+  // What is seen in four pictures: tags by their rank, each once.
+  Sample tagged = sample_of(rows({{1, 2, 3}}));
+  tagged.meta.tags = {{"lake", "forest"}, {}};
+  Philox random(seed());
+  int next = 0;
+  mosaic->mix(tagged, random, [&next] {
+    Sample other = sample_of(grid(3, 3));
+    if (++next > 1) other.meta.tags = {{"bridge", "lake"}, {"road"}};
+    return other;
+  });
+  using Tags = std::vector<std::vector<std::string>>;
+  EXPECT_EQ(tagged.meta.tags, (Tags{{"lake", "bridge", "forest"}, {"road"}}));
   // Wherever the middle lies, all is picture or padding and nothing is written outside.
   for (std::uint64_t stream = 0; stream < 20; ++stream) {
     const Sample any = mixed(*make<Transform>("{type = \"RandomMosaic\", prob = 1, size = [5, 7], "
@@ -118,6 +130,7 @@ TEST(ExchangeTime, SwapsPicturesAndTheLabelsOfDates) {
   const LabelSpecs both = label_specs({before, after, label_spec("change", 250, "change")});
   Sample sample = sample_of(rows({{1, 2}}));
   sample.meta.paths = {"a.png", "b.png"};
+  sample.meta.tags = {{"forest", "lake"}, {}};
   sample.targets["before"] = {rows({{3, 4}}), both.find("before")};
   sample.targets["after"] = {rows({{5, 6}}), both.find("after")};
   Philox random(seed());
@@ -125,6 +138,7 @@ TEST(ExchangeTime, SwapsPicturesAndTheLabelsOfDates) {
   EXPECT_EQ(sample.images[0][0][0][0].item<int>(), 11);
   EXPECT_EQ(sample.images[1][0][0][0].item<int>(), 1);
   EXPECT_EQ(sample.meta.paths, (std::vector<std::string>{"b.png", "a.png"}));
+  EXPECT_EQ(sample.meta.tags, (std::vector<std::vector<std::string>>{{}, {"forest", "lake"}}));
   EXPECT_TRUE(at::equal(sample.targets.at("before").map, rows({{5, 6}})));
   EXPECT_TRUE(at::equal(sample.targets.at("after").map, rows({{3, 4}})));
   EXPECT_TRUE(at::equal(sample.targets.at("change").map, rows({{1, 2}})));

@@ -34,6 +34,19 @@ TEST(WindowStarts, AreShiftedBackAtTheEnd) {
   EXPECT_EQ(window_starts(8, 4, 4), (Starts{0, 4}));
 }
 
+TEST(Slide, WindowsKnowTheTagsOfTheirPicture) {
+  Batch batch = batch_of({ramp(2, 1, 3, 5), ramp(2, 1, 3, 5)});
+  batch.meta[0].tags = {{"forest", "lake"}, {"airport"}};
+  std::vector<std::vector<std::vector<std::string>>> seen;
+  InferenceOptions options = windows(3, 3, 3, 2);
+  options.window_batch = 2;
+  slide(options, batch, [&](const Batch& part) -> Outputs {
+    for (const SampleMeta& meta : part.meta) seen.push_back(meta.tags);
+    return {{"logits", output_of(part.images[0], Output::Kind::logits)}};
+  });
+  EXPECT_EQ(seen, (decltype(seen){batch.meta[0].tags, batch.meta[0].tags, {}, {}}));
+}
+
 // A window is told from its neighbours by what it makes of its own first pixel.
 Outputs marked(const Batch& batch) {
   const at::Tensor x = batch.images.front().to(at::kFloat);

@@ -147,6 +147,10 @@ TEST(Views, GiveExchangedDatesBack) {
   // Semantic maps repeat their date's image, change is the first image minus the second.
   auto model = [](const Batch& batch) -> Outputs {
     const at::Tensor &a = batch.images[0], &b = batch.images[1];
+    for (std::int64_t n = 0; n < batch.size(); ++n) {  // tags follow their date
+      const std::string first = batch.images[0][n].max().item<double>() > 0 ? "a" : "b";
+      EXPECT_EQ(batch.meta[static_cast<std::size_t>(n)].tags[0], std::vector{first});
+    }
     return {{"before", output_of(a, Output::Kind::value, "before")},
             {"after", output_of(b, Output::Kind::value, "after")},
             {"change", output_of(a - b, Output::Kind::value, "change")}};
@@ -154,7 +158,9 @@ TEST(Views, GiveExchangedDatesBack) {
   TtaOptions options = views({"identity", "vertical"});
   options.exchange_dates = true;
   const at::Tensor a = ramp(1, 2, 3, 4), b = -a.flip({3}) * 3;
-  const Outputs outputs = with_views(options, pair_labels(), 2, batch_of({a, b}), model);
+  Batch batch = batch_of({a, b});
+  batch.meta[0].tags = {{"a"}, {"b"}};
+  const Outputs outputs = with_views(options, pair_labels(), 2, batch, model);
   EXPECT_TRUE(at::equal(outputs[0].second.data, a));
   EXPECT_TRUE(at::equal(outputs[1].second.data, b));
   EXPECT_EQ(outputs[2].second.data.abs().max().item<double>(), 0);
