@@ -43,8 +43,9 @@ class STRATA_API TextEncoder : public torch::nn::Module {
                                              std::int64_t length) const = 0;
   /// Ids of any shape [...] -> embeddings [..., token_width], without positions.
   virtual at::Tensor embed(const at::Tensor& ids) = 0;
-  /// Embeddings [P, length, token_width] of P texts and the position [P] (int64) of each one's end
-  /// mark -> features [P, width], not normalised.
+  /// Embeddings [P, L, token_width] of P texts and the position [P] (int64) of each one's end mark ->
+  /// features [P, width], not normalised. L may be less than `length`: what comes after the end mark
+  /// does not count.
   virtual at::Tensor forward(const at::Tensor& embeddings, const at::Tensor& ends) = 0;
 };
 

@@ -24,7 +24,7 @@ bool collect(std::vector<Problem>& problems, const std::function<void()>& body) 
 }  // namespace
 
 CompositionPlan Composition::plan(const CompositionOptions& options, const Context& context,
-                                  std::int64_t dates) {
+                                  std::int64_t dates, const FeatureStep& after_backbone) {
   std::vector<Problem> problems;
   CompositionPlan plan;
   plan.image = FeatureSpec::image(context.image_channels);
@@ -34,6 +34,7 @@ CompositionPlan Composition::plan(const CompositionOptions& options, const Conte
   const bool known = collect(problems, [&] {
     FeatureSpec spec = options.backbone.ask(&Backbone::Statics::output, plan.image);
     spec.dates = dates;
+    if (after_backbone) spec = after_backbone(std::move(spec));
     plan.per_date = spec;
     for (std::size_t i = 0; i < options.neck.size(); ++i) {
       plan.necks.push_back(spec);
@@ -64,9 +65,9 @@ CompositionPlan Composition::plan(const CompositionOptions& options, const Conte
 }
 
 Composition::Composition(const CompositionOptions& options, const Context& context,
-                         std::int64_t dates, bool joint)
+                         std::int64_t dates, bool joint, const FeatureStep& after_backbone)
     : dates_(dates), joint_(joint), preprocessor_(options.preprocessor, context.image_channels) {
-  const CompositionPlan plan = Composition::plan(options, context, dates);
+  const CompositionPlan plan = Composition::plan(options, context, dates, after_backbone);
   fusing_neck_ = plan.fusing_neck;
   backbone_ = options.backbone.build({plan.image});
   register_module("backbone", backbone_);
@@ -106,27 +107,7 @@ std::vector<Composition::HeadSlot> Composition::build_heads(
   return built;
 }
 
-DateFeatures Composition::backbone_features(const at::Tensor& images) {
-  DateFeatures features(static_cast<std::size_t>(dates_));
-  if (dates_ == 1) {
-    features.front() = backbone_->forward(images);
-  } else if (joint_ || !backbone_->is_training()) {
-    const Features all = backbone_->forward(images);
-    // chunk, not narrow: its backward joins the dates' gradients instead of adding padded ones.
-    for (const at::Tensor& level : all.levels) {
-      const auto parts = level.chunk(dates_, 0);
-      for (std::size_t d = 0; d < parts.size(); ++d) features[d].levels.push_back(parts[d]);
-    }
-    for (const auto& [name, extra] : all.extras) {
-      const auto parts = extra.chunk(dates_, 0);
-      for (std::size_t d = 0; d < parts.size(); ++d) features[d].extras[name] = parts[d];
-    }
-  } else {
-    const auto parts = images.chunk(dates_, 0);
-    for (std::size_t d = 0; d < parts.size(); ++d) features[d] = backbone_->forward(parts[d]);
-  }
-  return features;
-}
+DateFeatures Composition::after_backbone(DateFeatures features, const Batch&) { return features; }
 
 void Composition::record_levels(const std::string& name, const DateFeatures& features) const {
   if (!probing()) return;
@@ -150,8 +131,9 @@ Composition::Encoded Composition::encode(const Batch& batch) {
                                 : preprocessor_(batch.images, at::kFloat,
                                                 batch.images.front().device(), batch.preprocessed);
   Encoded encoded;
-  encoded.fused = backbone_features(images);
+  encoded.fused = backbone_->forward_dates(images, dates_, joint_);
   record_levels("feat", encoded.fused);
+  encoded.fused = after_backbone(std::move(encoded.fused), batch);
   encoded.per_date = encoded.fused;
   for (std::size_t i = 0; i < necks_.size(); ++i) {
     encoded.fused = necks_[i]->forward(encoded.fused);

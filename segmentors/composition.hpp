@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,6 +48,9 @@ struct CompositionPlan {
   std::vector<Head::Context> decode_heads, auxiliary_heads;
 };
 
+/// What a step between backbone and necks makes of the backbone's features. Throws ConfigError.
+using FeatureStep = std::function<FeatureSpec(FeatureSpec)>;
+
 /// A head that describes dates is given the features before the fusing neck, any other head those
 /// after the last one. Parameters are `backbone.`, `neck.` (`neck.0.` of several), `decode_head.`,
 /// `auxiliary_head.`, as in mmseg.
@@ -54,7 +58,7 @@ class STRATA_API Composition : public Segmentor {
  public:
   /// Walks the shapes; throws ConfigError with every problem found, builds nothing.
   static CompositionPlan plan(const CompositionOptions& options, const Context& context,
-                              std::int64_t dates);
+                              std::int64_t dates, const FeatureStep& after_backbone = {});
 
   Losses loss(const Batch& batch, TrainContext& context) override;
   Outputs predict(const Batch& batch) override;
@@ -64,7 +68,10 @@ class STRATA_API Composition : public Segmentor {
   /// joint: while training, all dates go through the backbone as one batch, so that batch norm
   /// takes its statistics over them together.
   Composition(const CompositionOptions& options, const Context& context, std::int64_t dates,
-              bool joint);
+              bool joint, const FeatureStep& after_backbone = {});
+
+  /// The step itself, for models that have one.
+  virtual DateFeatures after_backbone(DateFeatures features, const Batch& batch);
 
  private:
   struct HeadSlot {
@@ -80,7 +87,6 @@ class STRATA_API Composition : public Segmentor {
   std::vector<HeadSlot> build_heads(const std::string& name, const std::vector<Slot<Head>>& slots,
                                     const std::vector<Head::Context>& contexts);
   Encoded encode(const Batch& batch);
-  DateFeatures backbone_features(const at::Tensor& images);
   /// "feat.0", or "feat.<date>.0" of several dates.
   void record_levels(const std::string& name, const DateFeatures& features) const;
   TensorMap run(const HeadSlot& slot, const Encoded& features);
