@@ -1,7 +1,6 @@
 // EfficientNet (Tan and Le, ICML 2019) as a feature extractor, with the parameter names, static
 // padding and taps of segmentation_models_pytorch's `efficientnet-b0` … `b7` (lukemelas layout).
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/sigmoid.h>
 
 #include <array>
 #include <cmath>
@@ -12,6 +11,7 @@
 #include "framework/nn/conv_module.hpp"
 #include "framework/nn/drop_path.hpp"
 #include "framework/nn/layers.hpp"
+#include "framework/nn/squeeze_excite.hpp"
 
 namespace strata::backbones {
 namespace {
@@ -175,9 +175,7 @@ class MbConv final : public torch::nn::Module {
     at::Tensor x = input;
     if (expand_) x = nn::conv_norm_act(expand_, norm0_, silu, x);
     x = nn::conv_norm_act(depthwise_.conv, norm1_, silu, depthwise_.padded(x));
-    at::Tensor gate = x.mean({2, 3}, /*keepdim=*/true);
-    gate = nn::activate_(reduce_.ptr()->forward(gate), silu);
-    x = x * excite_.ptr()->forward(gate).sigmoid_();
+    x = nn::squeeze_excite(x, reduce_, excite_, silu);
     x = nn::conv_norm_act(project_, norm2_, nn::Activation::none(), x);
     return drop_path_ ? drop_path_->forward(x).add_(input) : x;
   }

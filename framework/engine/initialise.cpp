@@ -119,7 +119,8 @@ void load_set(const std::string& set, const InitOptions& options, torch::nn::Mod
                                                  {.part = options.part,
                                                   .allow = options.allow,
                                                   .reinit = options.reinit,
-                                                  .adapt_input = options.adapt_input});
+                                                  .adapt_input = options.adapt_input,
+                                                  .pretrained = true});
     log::info("init{}: {}{}: {}", options.part.empty() ? "" : " of " + options.part, path, how,
               report.str());
   } catch (const io::WeightsError& error) {

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "framework/config/globs.hpp"
+#include "framework/io/adapts_weights.hpp"
 
 namespace strata::io {
 
@@ -34,8 +35,9 @@ void list(std::string& text, const char* title, const std::vector<std::string>& 
   if (names.size() > most) text += fmt::format("\n    … and {} more", names.size() - most);
 }
 
+/// Counts that no result depends on, and tables that follow from the model's shape.
 bool optional_entry(const std::string& name) {
-  return name.ends_with("num_batches_tracked");
+  return name.ends_with("num_batches_tracked") || name.ends_with("relative_position_index");
 }
 
 }  // namespace
@@ -46,7 +48,7 @@ std::string LoadReport::str(std::size_t most) const {
   list(text, "unexpected in the file", unexpected, most, missing);
   list(text, "of another shape", shapes, most, {});
   list(text, "left at their fresh initialisation", fresh, most, {});
-  list(text, "adapted to another number of channels", adapted, most, {});
+  list(text, "adapted to the model's shape", adapted, most, {});
   return text;
 }
 
@@ -67,7 +69,52 @@ at::Tensor adapted_input(const at::Tensor& weight, const at::Tensor& own) {
          (static_cast<double>(kColours) / static_cast<double>(channels));
 }
 
+/// Modules that adapt weights, outer ones first, by the prefix of their names.
+using Adapters = std::vector<std::pair<std::string, const AdaptsWeights*>>;
+
+Adapters adapters_of(const torch::nn::Module& module) {
+  Adapters adapters;
+  const auto add = [&](const std::string& prefix, const torch::nn::Module& candidate) {
+    const auto* adapter = dynamic_cast<const AdaptsWeights*>(&candidate);
+    if (adapter != nullptr) adapters.emplace_back(prefix, adapter);
+  };
+  add("", module);
+  for (const auto& item : module.named_modules("", /*include_self=*/false)) {
+    add(item.key() + ".", *item.value());
+  }
+  return adapters;
+}
+
+/// The innermost module that holds the parameter and can adapt it does; undefined: none.
+at::Tensor adapted_by(const Adapters& adapters, const std::string& name, const at::Tensor& own,
+                      const at::Tensor& loaded) {
+  for (auto i = adapters.rbegin(); i != adapters.rend(); ++i) {
+    const auto& [prefix, adapter] = *i;
+    if (!name.starts_with(prefix)) continue;
+    at::Tensor adapted = adapter->adapt_weight(name.substr(prefix.size()), own, loaded);
+    if (!adapted.defined()) continue;
+    TORCH_CHECK(adapted.sizes() == own.sizes(), name, " was adapted to ", adapted.sizes(),
+                ", the model has ", own.sizes());
+    return adapted;
+  }
+  return {};
+}
+
+bool may_be_missing(const Adapters& adapters, const std::string& name) {
+  return std::any_of(adapters.begin(), adapters.end(), [&](const auto& adapter) {
+    return name.starts_with(adapter.first) &&
+           adapter.second->may_be_missing(name.substr(adapter.first.size()));
+  });
+}
+
 }  // namespace
+
+AdaptsWeights::~AdaptsWeights() = default;
+at::Tensor AdaptsWeights::adapt_weight(const std::string&, const at::Tensor&,
+                                       const at::Tensor&) const {
+  return {};
+}
+bool AdaptsWeights::may_be_missing(const std::string&) const { return false; }
 
 WeightsError::WeightsError(const std::string& source, LoadReport refused)
     : CheckpointError(source + ": the weights do not fit the model: " + refused.str()),
@@ -87,6 +134,7 @@ LoadReport load_state(torch::nn::Module& module, const TensorMap& tensors,
     return config::glob_match_any(options.allow, name) ? report : refused;
   };
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+  const Adapters adapters = adapters_of(module);
   for (const auto& [name, own] : state_of(module)) {
     if (!name.starts_with(prefix)) continue;
     auto found = given.find(name);
@@ -96,13 +144,20 @@ LoadReport load_state(torch::nn::Module& module, const TensorMap& tensors,
       continue;
     }
     if (found == given.end()) {
-      if (!optional_entry(name)) of(name).missing.push_back(name);
+      if (optional_entry(name)) continue;
+      if (options.pretrained && may_be_missing(adapters, name)) {
+        report.fresh.push_back(name);
+      } else {
+        of(name).missing.push_back(name);
+      }
       continue;
     }
     at::Tensor weight = found->second;
     given.erase(found);
-    if (weight.sizes() != own.sizes() && options.adapt_input) {
-      const at::Tensor adapted = adapted_input(weight, own);
+    if (weight.sizes() != own.sizes()) {
+      const at::NoGradGuard no_grad;
+      at::Tensor adapted = adapted_by(adapters, name, own, weight);
+      if (!adapted.defined() && options.adapt_input) adapted = adapted_input(weight, own);
       if (adapted.defined()) {
         report.adapted.push_back(
             fmt::format("{}: file {}, model {}", name, shape(weight), shape(own)));

@@ -21,7 +21,7 @@ struct LoadReport {
   std::vector<std::string> unexpected;  // in the file, not in the module
   std::vector<std::string> shapes;      // "name: file [64, 3, 7, 7], model [64, 4, 7, 7]"
   std::vector<std::string> fresh;       // left as they were, as asked for
-  std::vector<std::string> adapted;     // first convolutions, to another number of channels
+  std::vector<std::string> adapted;     // to the model's shape: channels, position embeddings
   // Of those in `shapes`, by name: only the first extent differs (number of classes), or
   // adapt_input would make them fit.
   std::vector<std::string> other_classes, other_channels;
@@ -46,9 +46,11 @@ struct LoadOptions {
   std::string part{};                 // "backbone": only this module; the tensors are named from it
   std::vector<std::string> allow{};   // globs that may be missing, unexpected or of another shape
   std::vector<std::string> reinit{};  // globs that are left as they are, whatever the file has
-  /// A convolution of 3 channels serves any number: summed for one channel, else repeated and scaled
-  /// by 3 / channels (timm's adapt_input_conv).
+  /// A convolution of 3 channels serves any number: summed for one channel, else repeated and
+  /// scaled by 3 / channels (timm's adapt_input_conv).
   bool adapt_input = false;
+  /// Not a checkpoint of this model: parts that AdaptsWeights::may_be_missing names stay fresh.
+  bool pretrained = false;
 };
 
 /// Copies tensors into the module's parameters and buffers by name, keeping the module's types and
