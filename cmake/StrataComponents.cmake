@@ -1,9 +1,21 @@
 # Source lists. Explicit, never globbed: the list of component files is the list of components.
 
-# strata_sources(<target> file.cpp...): plain sources, relative to the calling folder.
+# strata_sources(<target> file.cpp...): plain sources, relative to the calling folder. Unity units are
+# those of a folder: a new file moves no source of another folder into another unit.
 function(strata_sources target)
+  file(RELATIVE_PATH folder "${PROJECT_SOURCE_DIR}" "${CMAKE_CURRENT_SOURCE_DIR}")
+  string(MAKE_C_IDENTIFIER "${target}_${folder}" folder)
   foreach(source IN LISTS ARGN)
-    target_sources(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/${source}")
+    set(source "${CMAKE_CURRENT_SOURCE_DIR}/${source}")
+    target_sources(${target} PRIVATE "${source}")
+    if(STRATA_UNITY AND source MATCHES "\\.cpp$")
+      get_property(before GLOBAL PROPERTY STRATA_SOURCES_${folder})
+      list(LENGTH before count)
+      math(EXPR unit "${count} / ${STRATA_UNITY_BATCH}")
+      set_property(GLOBAL APPEND PROPERTY STRATA_SOURCES_${folder} "${source}")
+      set_source_files_properties("${source}" TARGET_DIRECTORY ${target}
+        PROPERTIES UNITY_GROUP "${folder}_${unit}")
+    endif()
   endforeach()
 endfunction()
 

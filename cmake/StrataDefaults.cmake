@@ -70,7 +70,7 @@ endfunction()
 
 function(strata_use_unity target)
   set_target_properties(${target} PROPERTIES
-    UNITY_BUILD ${STRATA_UNITY} UNITY_BUILD_BATCH_SIZE ${STRATA_UNITY_BATCH})
+    UNITY_BUILD ${STRATA_UNITY} UNITY_BUILD_MODE GROUP)
   if(STRATA_UNITY)
     # A pimpl of types from an anonymous namespace is fine: its file is just not the main one here.
     target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
