@@ -10,6 +10,7 @@ find_package(CLI11 REQUIRED)
 find_package(PNG REQUIRED)
 find_package(JPEG REQUIRED)
 find_package(Deflate REQUIRED)
+find_package(Utf8proc REQUIRED)
 find_package(CURL 7.85 REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(OpenCVImages 4 REQUIRED)
@@ -35,7 +36,7 @@ function(strata_link_dependencies)
   target_link_libraries(strata
     PUBLIC strata_core LibTorch::torch_cpu LibTorch::c10
     PRIVATE nlohmann_json::nlohmann_json opencv_core opencv_imgproc opencv_imgcodecs
-            PNG::PNG JPEG::JPEG Deflate::Deflate
+            PNG::PNG JPEG::JPEG Deflate::Deflate Utf8proc::Utf8proc
             CURL::libcurl OpenSSL::Crypto ${CMAKE_DL_LIBS})
 
   # The compiler's OpenMP pragmas and LibTorch's own loops must run on one pool: both ask for

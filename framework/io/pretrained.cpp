@@ -239,11 +239,11 @@ std::optional<NameProblem> check_pretrained_name(const std::string& source) {
   return NameProblem{"is no file, and \"" + scheme + ":\" is no place of weights", cure};
 }
 
-std::string weights_cache() {
-  return (fs::path(variable("STRATA_CACHE", (fs::path(home_cache()) / "strata").string())) /
-          "weights")
-      .string();
+std::string strata_cache() {
+  return variable("STRATA_CACHE", (fs::path(home_cache()) / "strata").string());
 }
+
+std::string weights_cache() { return (fs::path(strata_cache()) / "weights").string(); }
 
 PretrainedFile find_pretrained(const std::string& text) {
   const Name name = name_or_throw(text);

@@ -18,7 +18,9 @@ struct NameProblem {
 };
 STRATA_API std::optional<NameProblem> check_pretrained_name(const std::string& source);
 
-/// STRATA_CACHE, else strata in XDG_CACHE_HOME, else ~/.cache/strata; of it the folder `weights`.
+/// STRATA_CACHE, else strata in XDG_CACHE_HOME, else ~/.cache/strata.
+STRATA_API std::string strata_cache();
+/// The folder `weights` of it.
 STRATA_API std::string weights_cache();
 
 /// Where the weights of a name are on this machine, or the address that they would be fetched from.
