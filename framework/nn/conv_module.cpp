@@ -97,13 +97,10 @@ at::Tensor ConvModuleImpl::forward(const at::Tensor& x) {
 
 at::Tensor ConvModuleImpl::forward_joined(const std::vector<at::Tensor>& maps, bool align_corners) {
   const std::int64_t dilation = conv_->options.dilation()->front();
-  if (can_fold(conv_, norm_, maps.front()) && pays(conv_, maps.front())) {
-    const FoldCache::Folded both = folded(conv_, norm_);
-    return activate_(joined_conv(maps, both.weight, both.bias, dilation, align_corners),
-                     activation_);
-  }
-  return norm_act(joined_conv(maps, conv_->weight, conv_->bias, dilation, align_corners), norm_,
-                  activation_, {});
+  return conv_norm_act(conv_, norm_, activation_, maps.front(),
+                       [&](const at::Tensor& weight, const at::Tensor& bias) {
+                         return joined_conv(maps, weight, bias, dilation, align_corners);
+                       });
 }
 
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
@@ -119,6 +116,16 @@ at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                             *options.dilation(), options.groups());
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
+}
+
+at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
+                         const Activation& activation, const at::Tensor& like,
+                         const Convolve& convolve) {
+  if (!can_fold(conv, norm, like) || !pays(conv, like)) {
+    return norm_act(convolve(conv->weight, conv->bias), norm, activation, {});
+  }
+  const FoldCache::Folded both = folded(conv, norm);
+  return activate_(convolve(both.weight, both.bias), activation);
 }
 
 }  // namespace strata::nn

@@ -4,6 +4,7 @@
 #include <torch/nn/modules/conv.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -58,5 +59,13 @@ class ConvModule : public torch::nn::ModuleHolder<ConvModuleImpl> {
 STRATA_API at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                                     const Activation& activation, const at::Tensor& x,
                                     const at::Tensor& residual = {});
+
+/// activation(norm(convolve(weight, bias))) for a convolution of stride 1 that is not computed by
+/// the layer itself: it is given the layer's weight and bias, or those with the batch norm folded
+/// in. `like` is one of its inputs, of about the result's height and width.
+using Convolve = std::function<at::Tensor(const at::Tensor& weight, const at::Tensor& bias)>;
+STRATA_API at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
+                                    const Activation& activation, const at::Tensor& like,
+                                    const Convolve& convolve);
 
 }  // namespace strata::nn

@@ -28,6 +28,12 @@ void kaiming_normal_(const at::Tensor& weight, Fan fan) {
   normal_(weight, 0.0, std::sqrt(2.0 / (fan == Fan::in ? fans.in : fans.out)));
 }
 
+void kaiming_uniform_(const at::Tensor& weight) {
+  at::NoGradGuard no_grad;
+  const double bound = std::sqrt(6.0 / fans_of(weight).in);
+  weight.uniform_(-bound, bound);
+}
+
 void default_uniform_(const at::Tensor& weight) {
   at::NoGradGuard no_grad;
   const double bound = 1.0 / std::sqrt(fans_of(weight).in);

@@ -2,6 +2,7 @@
 
 #include "framework/nn/conv_module.hpp"
 #include "framework/nn/init.hpp"
+#include "framework/nn/upsampled_conv.hpp"
 
 namespace strata::nn {
 
@@ -15,6 +16,13 @@ ConvNorm::ConvNorm(torch::nn::Conv2d conv, const NormOptions& norm, const Activa
 
 at::Tensor ConvNorm::forward(const at::Tensor& x) const {
   return conv_norm_act(conv_, norm_, activation_, x);
+}
+
+at::Tensor ConvNorm::forward_upsampled(const at::Tensor& coarse, const at::Tensor& skip) const {
+  return conv_norm_act(conv_, norm_, activation_, skip.defined() ? skip : coarse,
+                       [&](const at::Tensor& weight, const at::Tensor& bias) {
+                         return upsampled_conv(coarse, skip, weight, bias);
+                       });
 }
 
 at::Tensor ConvNorm::forward_add(const at::Tensor& x, const at::Tensor& residual, bool relu) const {

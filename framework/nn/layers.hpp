@@ -66,6 +66,9 @@ class STRATA_API ConvNorm final : public torch::nn::Module {
   ConvNorm(torch::nn::Conv2d conv, const NormOptions& norm,
            const Activation& activation = Activation::none(), int first = 0);
   at::Tensor forward(const at::Tensor& x) const;
+  /// forward(coarse enlarged to the size of `skip`, or twice without one, joined with it), for a 3x3
+  /// convolution of stride 1 and padding 1 (upsampled_conv).
+  at::Tensor forward_upsampled(const at::Tensor& coarse, const at::Tensor& skip) const;
   /// norm(conv(x)) + residual, then a ReLU on request, instead of this layer's own activation.
   at::Tensor forward_add(const at::Tensor& x, const at::Tensor& residual, bool relu) const;
 

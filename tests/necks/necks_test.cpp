@@ -1,7 +1,8 @@
-// Necks against mmseg's numbers, and what they derive and refuse.
+// Necks against their references' numbers, and what they derive and refuse.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "backbones/backbone.hpp"
 #include "necks/neck.hpp"
 #include "tests/support/build.hpp"
 #include "tests/support/parity.hpp"
@@ -17,9 +18,9 @@ std::string error_of(const std::string& table, const FeatureSpec& input) {
   return message_of([&] { neck_slot(table).ask(&Neck::Statics::output, input); });
 }
 
-class FpnParity : public testing::TestWithParam<std::string> {};
+class NeckParity : public testing::TestWithParam<std::string> {};
 
-TEST_P(FpnParity, MatchesMmseg) {
+TEST_P(NeckParity, MatchesItsReference) {
   parity::check_component(GetParam(), [](const parity::Case& fixture) {
     std::vector<std::int64_t> channels;
     for (const auto& [name, shape] : fixture.inputs) channels.push_back(shape[1]);
@@ -40,7 +41,7 @@ TEST_P(FpnParity, MatchesMmseg) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, FpnParity, testing::ValuesIn(parity::case_names("neck")),
+INSTANTIATE_TEST_SUITE_P(Cases, NeckParity, testing::ValuesIn(parity::case_names("neck")),
                          [](const auto& test) { return test.param; });
 
 TEST(Fpn, DerivesItsOutput) {
@@ -69,6 +70,77 @@ TEST(Fpn, SaysWhatDoesNotFit) {
             "(8@4 16@8), got 2");
   EXPECT_EQ(error_of("{type = \"FPN\", num_outs = 1}", input),
             "test.toml:1:34: neck.num_outs: 2 levels are used, so it must be at least that, got 1");
+}
+
+FeatureSpec levels_at(const std::vector<std::int64_t>& strides, std::int64_t dates = 1) {
+  FeatureSpec spec;
+  spec.dates = dates;
+  for (const std::int64_t stride : strides) spec.levels.push_back({"x", 8, stride});
+  return spec;
+}
+
+std::string unet_output(const std::string& options, const FeatureSpec& input) {
+  return neck_slot("{type = \"UnetDecoder\"" + options + "}")
+      .ask(&Neck::Statics::output, input)
+      .str();
+}
+
+TEST(UnetDecoder, DerivesItsOutput) {
+  EXPECT_EQ(unet_output("", levels_at({2, 4, 8, 16, 32}, 2)), "2 x (16@1)");
+  EXPECT_EQ(unet_output("", levels_at({1, 2, 4, 8, 16, 32})), "16@1");
+  EXPECT_EQ(unet_output(", decoder_channels = [64, 32, 24]", levels_at({4, 8, 16, 32})), "24@4");
+  EXPECT_EQ(unet_output(", decoder_channels = [64, 32, 24, 20]", levels_at({4, 8, 16, 32})),
+            "20@2");
+}
+
+TEST(UnetDecoder, SaysWhatDoesNotFit) {
+  const auto error = [](const std::string& options, const std::vector<std::int64_t>& strides) {
+    return error_of("{type = \"UnetDecoder\"" + options + "}", levels_at(strides));
+  };
+  EXPECT_EQ(error("", {4, 8, 16, 32}),
+            "test.toml:1:8: neck.decoder_channels: 5 blocks need a level at stride 2, got 8@4 8@8 "
+            "8@16 8@32; write out_indices = [-1, 0, 1, 2, 3] in the backbone for its stem, or "
+            "fewer blocks");
+  EXPECT_EQ(error("", {8, 16, 32}),
+            "test.toml:1:8: neck.decoder_channels: 5 blocks need levels at strides 2 and 4, got "
+            "8@8 8@16 8@32; let the backbone give them (out_indices), or write fewer blocks");
+  EXPECT_EQ(error("", {2, 4, 8, 8, 8}),
+            "test.toml:1:8: neck: joins levels of which each has half the size of the one before, "
+            "got 8@2 8@4 8@8 8@8 8@8; use a backbone without dilation, and out_indices without a "
+            "gap");
+  EXPECT_EQ(error(", decoder_channels = [4]", {4, 8, 16, 32}),
+            "test.toml:1:50: neck.decoder_channels: 4 levels in front (8@4 8@8 8@16 8@32) need 3 "
+            "blocks or more, got 1");
+  EXPECT_EQ(error(", decoder_channels = [4, 4]", {1, 2}),
+            "test.toml:1:50: neck.decoder_channels: 1 block leads from 8@1 8@2 to the size of the "
+            "images, got 2");
+  EXPECT_EQ(error(", decoder_channels = [4, 0]", {2, 4}),
+            "test.toml:1:50: neck.decoder_channels: must be at least 1 each, got [4, 0]");
+}
+
+// Names, shapes and counts of smp.Unet("efficientnet-b0"), without its head.
+TEST(UnetDecoder, HasItsReferencesKeysBehindEfficientNet) {
+  struct Holder : torch::nn::Module {};
+  Holder model;
+  const Slot<Backbone> backbone = bind_slot<Backbone>(
+      "backbone = {type = \"EfficientNet\", out_indices = [-1, 0, 1, 2, 3], keep_head = true}",
+      "backbone");
+  const FeatureSpec image = FeatureSpec::image(3);
+  model.register_module("backbone", backbone.build({image}));
+  model.register_module("neck", neck_slot("{type = \"UnetDecoder\"}")
+                                    .build({backbone.ask(&Backbone::Statics::output, image)}));
+  parity::expect_keys("keys/unet_efficientnet_b0.txt", model);
+}
+
+TEST(UnetDecoder, WorksOnEachDateAlone) {
+  auto neck =
+      neck_slot("{type = \"UnetDecoder\", decoder_channels = [6, 4]}").build({levels_at({2, 4}, 2)});
+  const Features a{{at::randn({2, 8, 32, 32}), at::randn({2, 8, 16, 16})}, {}};
+  const Features b{{at::randn({2, 8, 32, 32}), at::randn({2, 8, 16, 16})}, {}};
+  const DateFeatures both = neck->forward({a, b});
+  ASSERT_EQ(both.size(), 2U);
+  EXPECT_EQ(both[0].levels[0].sizes(), (at::IntArrayRef{2, 4, 64, 64}));
+  EXPECT_TRUE(at::equal(both[1].levels[0], neck->forward({b})[0].levels[0]));
 }
 
 at::Tensor fuse(const std::string& options, const std::vector<at::Tensor>& dates) {

@@ -127,6 +127,25 @@ def necks() -> list[dict]:
         if "norm_cfg" in options:
             strata |= dict(norm="BN", act="ReLU")
         cases.append(part("neck", name, "mmseg FPN", common | options, common | strata, inputs))
+    return cases + unet_decoders()
+
+
+def unet_decoders() -> list[dict]:
+    large = [(2, 8, 64, 64), (2, 12, 32, 32), (2, 16, 16, 16)]  # sizes of which each is the double
+    b0 = [(2, c, 32 >> i, 32 >> i) for i, c in enumerate([32, 24, 40, 112, 320])]
+    cases = []
+    for name, inputs, channels, options in [
+            ("unet", large, [14, 10, 6], {}),
+            ("unet_odd", LEVELS_ODD, [16, 12, 8, 6], {}),
+            ("unet_scse", LEVELS, [32, 20, 16, 16], dict(attention_type="scse")),
+            ("unet_no_norm", large, [14, 10, 6], dict(use_norm="identity")),
+            ("unet_b0", b0, [256, 128, 64, 32, 16], {})]:
+        config = dict(in_channels=[s[1] for s in inputs], decoder_channels=channels)
+        strata = dict(type="UnetDecoder") | config | options
+        if strata.pop("use_norm", None):
+            strata["norm"] = "none"
+        case = part("neck", name, "smp UnetDecoder", config | options, strata, inputs)
+        cases.append(case | dict(build=ref.SmpUnetDecoder))
     return cases
 
 

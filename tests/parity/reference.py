@@ -93,6 +93,33 @@ class SmpEfficientNet(torch.nn.Module):
         return encoder
 
 
+class SmpUnetDecoder(torch.nn.Module):
+    """smp's U-Net decoder over levels from fine to coarse; the finest is half as large as its result."""
+
+    def __new__(cls, config: dict):
+        from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+
+        class Decoder(UnetDecoder):
+            def forward(self, levels):
+                n, _, h, w = levels[0].shape
+                return [super().forward([levels[0].new_empty(n, 1, 2 * h, 2 * w), *levels])]
+
+        return Decoder([1, *config["in_channels"]], config["decoder_channels"],
+                       n_blocks=len(config["decoder_channels"]),
+                       use_norm=config.get("use_norm", "batchnorm"),
+                       attention_type=config.get("attention_type"))
+
+
+class SmpUnet(torch.nn.Module):
+    """smp's Unet without its head, under our names of its parts."""
+
+    def __init__(self, encoder: str):
+        super().__init__()
+        import segmentation_models_pytorch as smp
+        net = smp.Unet(encoder, encoder_weights=None)
+        self.backbone, self.neck = net.encoder, net.decoder
+
+
 def fill_module(module: torch.nn.Module) -> torch.nn.Module:
     """Every parameter and buffer from its name; the values are made in float64 and then cast."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:

@@ -313,6 +313,7 @@ def more_keys(out: pathlib.Path) -> dict:
     for name in ("hrnet_w18_small", "hrnet_w18_small_v2"):
         add(name, "timm HighResolutionNet, to stage 4", ref.TimmHRNet(name))
     add("efficientnet_b0", "smp EfficientNetEncoder", ref.SmpEfficientNet("efficientnet-b0"))
+    add("unet_efficientnet_b0", "smp Unet, encoder and decoder", ref.SmpUnet("efficientnet-b0"))
     for name in ("efficientnet_b0", "tf_efficientnet_b0", "hrnet_w18", "resnet50", "resnet50d"):
         add(f"timm_{name}", f"timm {name}, whole classifier", timm.create_model(name),
             keys=name in ("efficientnet_b0", "tf_efficientnet_b0"))

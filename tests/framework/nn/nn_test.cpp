@@ -13,6 +13,7 @@
 #include "framework/nn/layers.hpp"
 #include "framework/nn/residual.hpp"
 #include "framework/nn/resize.hpp"
+#include "framework/nn/upsampled_conv.hpp"
 
 namespace strata {
 namespace {
@@ -121,6 +122,65 @@ TEST(JoinedConv, EqualsTheConvolutionOfResizedMaps) {
           << "gradient " << i;
     }
   }
+}
+
+TEST(UpsampledConv, EqualsTheConvolutionOfTheJoinedMaps) {
+  const auto type = at::TensorOptions(at::kDouble);
+  struct Case {
+    std::int64_t height, width, skip_height, skip_width, skip;
+    bool bias;
+  };
+  // Twice the size with and without skip and bias; one axis not the double; too few pixels.
+  for (const auto& [h, w, height, width, skip, bias] :
+       {Case{16, 24, 32, 48, 5, false}, Case{16, 24, 32, 48, 0, true}, Case{16, 24, 32, 48, 5, true},
+        Case{17, 16, 33, 32, 5, true}, Case{3, 2, 6, 4, 5, false}}) {
+    SCOPED_TRACE(std::to_string(height) + "x" + std::to_string(width));
+    std::vector<at::Tensor> leaves{at::randn({2, 7, h, w}, type), at::randn({6, 7 + skip, 3, 3}, type)};
+    if (skip > 0) leaves.push_back(at::randn({2, skip, height, width}, type));
+    if (bias) leaves.push_back(at::randn({6}, type));
+    for (at::Tensor& leaf : leaves) leaf.requires_grad_();
+    const at::Tensor skip_map = skip > 0 ? leaves[2] : at::Tensor();
+    const at::Tensor shift = bias ? leaves.back() : at::Tensor();
+    const at::Tensor fine = nn::resize(leaves[0], height, width, nn::ResizeMode::nearest, false);
+    const at::Tensor expected =
+        at::conv2d(skip > 0 ? at::cat({fine, skip_map}, 1) : fine, leaves[1], shift, 1, 1);
+    const at::Tensor got = nn::upsampled_conv(leaves[0], skip_map, leaves[1], shift);
+    ASSERT_EQ(got.sizes(), expected.sizes());
+    EXPECT_LE((got - expected).abs().max().item<double>(), 1e-12);
+    const at::Tensor probe = at::randn(expected.sizes(), type);
+    std::vector<std::vector<at::Tensor>> grads;
+    for (const at::Tensor& y : {got, expected}) {
+      (y * probe).sum().backward();
+      grads.emplace_back();
+      for (at::Tensor& leaf : leaves) {
+        grads.back().push_back(leaf.grad().clone());
+        leaf.mutable_grad().reset();
+      }
+    }
+    for (std::size_t i = 0; i < leaves.size(); ++i) {
+      EXPECT_LE((grads[0][i] - grads[1][i]).abs().max().item<double>(),
+                1e-12 * grads[1][i].abs().max().item<double>())
+          << "gradient " << i;
+    }
+  }
+}
+
+TEST(UpsampledConv, MovesNothingWhenTheBatchNormIsFoldedIn) {
+  const auto block = std::make_shared<nn::ConvNorm>(nn::conv2d(12, 6, 3, {.padding = 1}),
+                                                    nn::NormOptions{}, nn::Activation::relu());
+  auto* norm = block->named_children()["1"]->as<torch::nn::BatchNorm2dImpl>();
+  at::NoGradGuard no_grad;
+  norm->running_mean.normal_();
+  norm->running_var.uniform_(0.5, 2);
+  norm->weight.normal_();
+  norm->bias.normal_();
+  block->to(at::kDouble);
+  block->eval();
+  const at::Tensor coarse = at::randn({1, 7, 24, 24}, at::kDouble);
+  const at::Tensor skip = at::randn({1, 5, 48, 48}, at::kDouble);
+  const at::Tensor fine = nn::resize_as(coarse, skip, nn::ResizeMode::nearest, false);
+  const at::Tensor expected = block->forward(at::cat({fine, skip}, 1));
+  EXPECT_LE((block->forward_upsampled(coarse, skip) - expected).abs().max().item<double>(), 1e-12);
 }
 
 TEST(Nn, ConvModuleNamesItsChildrenAsMmcv) {
