@@ -53,6 +53,7 @@ std::map<std::string, std::string> files_of(const std::string& input, const Read
 struct Item {
   std::string name;
   std::vector<std::string> paths;  // one a date
+  std::vector<std::vector<std::string>> tags = {};
 };
 
 std::vector<Item> list_items(const std::vector<std::string>& inputs, std::int64_t dates,
@@ -136,6 +137,7 @@ Batch read_window(const Item& item, const Sources& dates, std::int64_t top, std:
   SampleMeta meta;
   meta.name = item.name;
   meta.paths = item.paths;
+  meta.tags = item.tags;
   meta.height = meta.original_height = height;
   meta.width = meta.original_width = width;
   batch.meta.push_back(meta);
@@ -220,8 +222,11 @@ void predict_with(const PredictArguments& arguments) {
   // Probabilities are written in whole rows, which take what they take.
   if (arguments.products.probabilities) loaded.experiment.evaluate.inference.memory = {};
   const std::shared_ptr<const Reader> reader = engine::make_reader(experiment);
-  const std::vector<Item> items =
+  std::vector<Item> items =
       list_items(arguments.in, experiment.model.ask(&Segmentor::Statics::dates), *reader);
+  if (const auto tags = engine::make_tags(experiment)) {
+    for (Item& item : items) item.tags = tags->of(item.paths);
+  }
   const inference::Predictor predictor = make_predictor(
       loaded, find_weights(experiment, arguments.weights), arguments.serving, arguments.config);
   const Predictions predictions(

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "framework/data/sample.hpp"
+#include "framework/data/tags.hpp"
 #include "framework/io/raster.hpp"
 #include "registry/component.hpp"
 
@@ -16,6 +17,7 @@ class STRATA_API Dataset {
     std::int64_t dates = 1;   // images a sample that the model takes
     std::shared_ptr<const Reader> reader{};        // data.reader; null: RGB pictures
     std::shared_ptr<const Reader> label_reader{};  // data.label_reader; null: label pictures
+    std::shared_ptr<const SceneTags> tags{};       // data.tags; null: samples have none
   };
   struct Statics {
     std::int64_t (*dates)(const void* options);  // images a sample gives

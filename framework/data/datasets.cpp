@@ -52,6 +52,7 @@ class FolderDataset : public Dataset {
     const ListedSample& listed = at(index);
     Sample sample;
     sample.meta.name = listed.name;
+    if (!tags_.empty()) sample.meta.tags = tags_[static_cast<std::size_t>(index)];
     at::Tensor missing;  // at one date or another
     for (std::size_t i = 0; i < dates_; ++i) {
       const std::string& file = listed.files[i];
@@ -108,7 +109,10 @@ class FolderDataset : public Dataset {
   };
 
   explicit FolderDataset(const Context& context)
-      : labels_(context.labels), reader_(context.reader), label_reader_(context.label_reader) {}
+      : labels_(context.labels),
+        reader_(context.reader),
+        label_reader_(context.label_reader),
+        scene_tags_(context.tags) {}
 
   void open(std::vector<FileColumn> files, const Listing& listing, std::size_t dates,
             const std::vector<Column>& targets, const std::string& color_type) {
@@ -123,6 +127,11 @@ class FolderDataset : public Dataset {
       if (reader != nullptr) files[i].endings = reader->suffixes();
     }
     samples_ = list_samples(files, listing);
+    for (const ListedSample& sample : samples_) {
+      if (!scene_tags_) break;
+      tags_.push_back(scene_tags_->of(
+          {sample.files.begin(), sample.files.begin() + static_cast<std::ptrdiff_t>(dates)}));
+    }
     for (std::size_t i = 0; i < targets.size(); ++i) {
       std::vector<std::string> maps;
       for (const ListedSample& sample : samples_) maps.push_back(sample.files[dates + i]);
@@ -162,7 +171,9 @@ class FolderDataset : public Dataset {
 
   std::size_t dates_ = 1;
   std::shared_ptr<const Reader> reader_, label_reader_;
+  std::shared_ptr<const SceneTags> scene_tags_;
   std::vector<ListedSample> samples_;
+  std::vector<std::vector<std::vector<std::string>>> tags_;  // of each sample; none when unknown
   std::vector<std::pair<const LabelSpec*, LabelReader>> labels_of_;
 };
 
@@ -172,9 +183,12 @@ constexpr const char* kImageSuffixDoc =
 constexpr const char* kLabelSuffixDoc =
     "end of the label file names (\"_gtFine_labelTrainIds.png\"); \"\": any picture";
 constexpr const char* kListDoc =
-    "list file with a line a sample: its name, or the paths (from the list file's folder) of its "
-    "images and labels, separated by blanks, or by tabs when names hold blanks; left out: all "
-    "files";
+    "list file with a line a sample: its name, or the paths (from the list file's folder, else "
+    "from data_root where there is one) of its images and labels; left out: all files";
+constexpr const char* kListFormatDoc =
+    "what separates the paths of a line: \"blanks\", or, when names hold blanks, \"two_spaces\" or "
+    "\"tabs\"; \"auto\": tabs where there are any, two spaces where these give enough paths, else "
+    "blanks";
 constexpr const char* kSkipDoc = "leave out files without a partner instead of stopping";
 constexpr const char* kColorDoc =
     "\"auto\": as data.reader gives them; instead of it \"color\": 8-bit RGB of a picture; "
@@ -186,6 +200,7 @@ struct SegmentationFolderOptions : LabelOptions {
   std::string img_suffix;
   std::string seg_map_suffix;
   config::Path ann_file;
+  std::string list_format = "auto";
   std::string target;
   std::string color_type = "auto";
   bool skip_unpaired = false;
@@ -201,6 +216,8 @@ struct SegmentationFolderOptions : LabelOptions {
             field("img_suffix", &O::img_suffix, kImageSuffixDoc),
             field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
             field("ann_file", &O::ann_file, kListDoc),
+            field("list_format", &O::list_format, kListFormatDoc)
+                .one_of({"auto", "blanks", "two_spaces", "tabs"}),
             field("target", &O::target, "name of the label under data.labels; \"\": the first one"),
             field("color_type", &O::color_type, kColorDoc).one_of({"auto", "color", "unchanged"}),
             field("skip_unpaired", &O::skip_unpaired, kSkipDoc)},
@@ -223,7 +240,8 @@ class SegmentationFolder final : public FolderDataset {
                        "seg_map_suffix"});
       targets.push_back({&labels_.get(options.target), options, ""});
     }
-    open(files, {options.ann_file.resolved, options.skip_unpaired}, 1, targets, options.color_type);
+    open(files, {options.ann_file.resolved, options.skip_unpaired, options.list_format}, 1, targets,
+         options.color_type);
   }
   static std::int64_t dates_of(const SegmentationFolderOptions&) { return 1; }
 };
@@ -235,6 +253,7 @@ struct ChangeFolderOptions {
   std::string img_suffix;
   std::string seg_map_suffix;
   config::Path ann_file;
+  std::string list_format = "auto";
   std::string color_type = "auto";
   bool skip_unpaired = false;
 
@@ -252,6 +271,8 @@ struct ChangeFolderOptions {
         field("img_suffix", &O::img_suffix, kImageSuffixDoc),
         field("seg_map_suffix", &O::seg_map_suffix, kLabelSuffixDoc),
         field("ann_file", &O::ann_file, kListDoc),
+        field("list_format", &O::list_format, kListFormatDoc)
+            .one_of({"auto", "blanks", "two_spaces", "tabs"}),
         field("color_type", &O::color_type, kColorDoc).one_of({"auto", "color", "unchanged"}),
         field("skip_unpaired", &O::skip_unpaired, kSkipDoc)};
   }
@@ -276,8 +297,8 @@ class ChangeFolder final : public FolderDataset {
         targets.push_back({&find(name), target, "targets." + name});
       }
     }
-    open(files, {options.ann_file.resolved, options.skip_unpaired}, options.image_dirs.size(),
-         targets, options.color_type);
+    open(files, {options.ann_file.resolved, options.skip_unpaired, options.list_format, root},
+         options.image_dirs.size(), targets, options.color_type);
   }
   static std::int64_t dates_of(const ChangeFolderOptions& options) {
     return static_cast<std::int64_t>(options.image_dirs.size());
@@ -315,5 +336,5 @@ STRATA_COMPONENTS(framework_data_datasets) {
       {"BaseSegDataset"});
   registry.add<strata::Dataset, ChangeFolder, ChangeFolderOptions>(
       "ChangeFolder", "two or more dates of the same places and label maps, paired by name",
-      {"BaseCDDataset"});
+      {"BaseCDDataset", "TXTCDDataset", "TXTCDDatasetJSON"});
 }

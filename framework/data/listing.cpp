@@ -238,16 +238,47 @@ std::string resolve(const FileColumn& column, const std::string& name, const std
                   "; check " + column.folder_key);
 }
 
-std::vector<std::string> split(const std::string& line) {
+// Words of a line, with what separates them: "two_spaces" leaves single ones in names.
+std::vector<std::string> split(const std::string& line, const std::string& format) {
   std::vector<std::string> words;
-  if (line.find('\t') != std::string::npos) {
+  if (format == "tabs") {
     std::istringstream stream(line);
     for (std::string word; std::getline(stream, word, '\t');) words.push_back(word);
-  } else {
+  } else if (format == "blanks") {
     std::istringstream stream(line);
     for (std::string word; stream >> word;) words.push_back(word);
+  } else {
+    for (std::size_t begin = line.find_first_not_of(' '); begin < line.size();) {
+      const std::size_t end = std::min(line.find("  ", begin), line.size());
+      words.push_back(line.substr(begin, end - begin));
+      begin = line.find_first_not_of(' ', end);
+    }
   }
   return words;
+}
+
+// "auto": tabs where there is one; two spaces where these give enough paths; else any blank.
+std::vector<std::string> split(const std::string& line, const std::string& format,
+                               std::size_t columns) {
+  if (format != "auto") return split(line, format);
+  if (line.find('\t') != std::string::npos) return split(line, "tabs");
+  std::vector<std::string> words = split(line, "two_spaces");
+  return words.size() > 1 && words.size() >= columns ? words : split(line, "blanks");
+}
+
+// What a sample is called whose first path this is: results are written under this name, inside
+// a folder of their own.
+std::string name_of(const std::string& path, const std::string& root) {
+  fs::path name = fs::path(path).lexically_normal();
+  if (name.is_absolute()) {
+    const fs::path inside = name.lexically_relative(fs::absolute(root.empty() ? "." : root).lexically_normal());
+    name = inside.empty() || *inside.begin() == ".." ? name.relative_path() : inside;
+  }
+  fs::path kept;
+  for (const fs::path& part : name) {
+    if (part != "..") kept /= part;
+  }
+  return kept.string();
 }
 
 std::vector<ListedSample> list_from_file(const std::vector<FileColumn>& columns,
@@ -264,21 +295,24 @@ std::vector<ListedSample> list_from_file(const std::vector<FileColumn>& columns,
     line.erase(line.find_last_not_of(" \t\r\n") + 1);
     if (line.empty() || line.front() == '#') continue;
     const std::string where = listing.list_file + ":" + std::to_string(number);
-    const std::vector<std::string> words = split(line);
+    const std::vector<std::string> words = split(line, listing.list_format, columns.size());
     ListedSample sample;
+    sample.name = name_of(words[0], listing.root.empty() ? folder : listing.root);
     if (words.size() == 1) {
-      sample.name = words[0];
       for (const FileColumn& column : columns) {
         sample.files.push_back(resolve(column, words[0], where));
       }
     } else if (words.size() >= columns.size()) {  // surplus: labels that prediction does not read
-      sample.name = words[0];
       for (std::size_t i = 0; i < columns.size(); ++i) {
-        const std::string path = join_path(folder, words[i]);
+        std::string path = join_path(folder, words[i]);
         std::error_code error;
+        if (!listing.root.empty() && !fs::is_regular_file(path, error)) {
+          path = join_path(listing.root, words[i]);
+        }
         if (!fs::is_regular_file(path, error)) {
           throw DataError(where + ": no such file, got " + path +
-                          "; paths are taken from the list's folder");
+                          "; paths are taken from the list's folder" +
+                          (listing.root.empty() ? "" : ", else from data_root"));
         }
         sample.files.push_back(path);
       }
@@ -286,7 +320,7 @@ std::vector<ListedSample> list_from_file(const std::vector<FileColumn>& columns,
       std::string wanted;
       for (const FileColumn& column : columns) wanted += (wanted.empty() ? "" : " ") + column.what;
       throw DataError(where + ": expected a name or the paths \"" + wanted + "\", got \"" + line +
-                      "\"; separate names that hold spaces by tabs");
+                      "\"; separate names that hold spaces by tabs or two spaces");
     }
     if (io::ends_with_one_of(sample.name, endings_of(columns.front()))) {
       sample.name.erase(sample.name.rfind('.'));

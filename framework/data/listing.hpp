@@ -26,6 +26,8 @@ struct ListedSample {
 struct Listing {
   std::string list_file;       // "" to take every file of the folders
   bool skip_unpaired = false;  // leave out samples that lack a file instead of failing
+  std::string list_format = "auto";  // what separates paths: "blanks", "two_spaces", "tabs"
+  std::string root{};  // where paths count from that are not found from the list file's folder
 };
 
 /// Lists the samples, sorted by name (in the list's order with a list file). Throws DataError for

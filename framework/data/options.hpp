@@ -1,12 +1,14 @@
 // The `[data]` part of a config.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "framework/data/cache.hpp"
 #include "framework/data/dataset.hpp"
 #include "framework/data/sampler.hpp"
+#include "framework/data/tags.hpp"
 #include "framework/data/transform.hpp"
 #include "framework/io/raster.hpp"
 
@@ -47,6 +49,7 @@ struct DataOptions {
   Slot<Reader> reader;
   Slot<Reader> label_reader;
   Slot<Writer> writer;
+  std::optional<TagOptions> tags;
   ByteSize cache;
   std::optional<SplitOptions> train;
   SplitSets val, test;
@@ -104,6 +107,9 @@ inline auto DataOptions::fields() {
             "pictures, with the indices of their palette"),
       field("writer", &DataOptions::writer,
             "how predict writes label maps and probabilities; left out: PNG, and safetensors"),
+      field("tags", &DataOptions::tags,
+            "scene tags of pictures, for models that read them, of data sets and of predict: the "
+            "suffix of their files, or a table; left out: none"),
       field(
           "cache", &DataOptions::cache,
           "memory for decoded samples of training and validation, such as \"2 GiB\"; \"0\": files "

@@ -111,7 +111,8 @@ Dataset::Context dataset_context(const Experiment& experiment) {
   return {.labels = experiment.labels,
           .dates = experiment.model.ask(&Segmentor::Statics::dates),
           .reader = make_reader(experiment),
-          .label_reader = label_reader ? label_reader.build({.channels = 1}) : nullptr};
+          .label_reader = label_reader ? label_reader.build({.channels = 1}) : nullptr,
+          .tags = make_tags(experiment)};
 }
 
 std::int64_t samples_in_step(const Experiment& experiment) {
@@ -193,6 +194,10 @@ std::shared_ptr<const Reader> make_reader(const Experiment& experiment) {
   const std::int64_t channels = experiment.data.channels;
   if (experiment.data.reader) return experiment.data.reader.build({channels});
   return io::image_reader(channels == 3 ? io::Channels::rgb : io::Channels::as_stored);
+}
+
+std::shared_ptr<const SceneTags> make_tags(const Experiment& experiment) {
+  return experiment.data.tags ? std::make_shared<SceneTags>(*experiment.data.tags) : nullptr;
 }
 
 inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model) {

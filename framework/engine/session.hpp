@@ -21,6 +21,8 @@ STRATA_API bool wants_channels_last(const Experiment& experiment);
 
 /// data.reader; without it pictures, in RGB for a model of three channels, else as they are stored.
 STRATA_API std::shared_ptr<const Reader> make_reader(const Experiment& experiment);
+/// The scene tags that `data.tags` asks for; null: none.
+STRATA_API std::shared_ptr<const SceneTags> make_tags(const Experiment& experiment);
 
 /// `model` (on the experiment's device) served as [evaluate.inference] and [evaluate.tta] say.
 STRATA_API inference::Member member_of(const Experiment& experiment, std::shared_ptr<Model> model);

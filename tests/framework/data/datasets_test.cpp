@@ -252,6 +252,59 @@ TEST(ChangeFolder, ReadsPairsAndTheirLabel) {
             0U);
 }
 
+// Lists as ChangeCLIP's tools write them: paths that may hold single blanks, two between them.
+TEST(ChangeFolder, ReadsListsOfPathsWithTwoSpacesBetweenThem) {
+  TempDir dir, elsewhere;
+  for (const char* name : {"a 1", "b"}) {
+    for (const char* date : {"A", "B"}) {
+      image_file(dir / ("train/" + std::string(date) + "/" + name + ".png"));
+    }
+    label_file(dir / ("train/label/" + std::string(name) + ".png"), {255, 0});
+  }
+  image_file(elsewhere / "A/c.png");
+  const std::string b = dir.path() + "/train/";
+  write_file(elsewhere / "lists/train.txt",
+             "\ntrain/A/a 1.png  train/B/a 1.png  train/label/a 1.png\r\n\n" +  // from data_root
+                 b + "A/b.png   " + b + "B/b.png  " + b + "label/b.png\n" +        // absolute
+                 "../A/c.png  " + b + "B/b.png  " + b + "label/b.png\n");          // from the list
+  const std::string list = ", ann_file = \"" + elsewhere.path() + "/lists/train.txt\"";
+  for (const char* format : {"", ", list_format = \"two_spaces\""}) {
+    const auto pairs = change(dir, list + format);
+    ASSERT_EQ(pairs->size(), 3);
+    EXPECT_EQ(pairs->name(0), "train/A/a 1");
+    EXPECT_EQ(pairs->name(1), "train/A/b") << "results must not be written beside the data";
+    EXPECT_EQ(pairs->name(2), "A/c");
+    const Sample sample = pairs->read(0);
+    EXPECT_EQ(sample.meta.paths.at(1), dir.path() + "/train/B/a 1.png");
+    EXPECT_EQ(sample.targets.at("change").map[0][0].item<int>(), 1);
+    EXPECT_EQ(pairs->read(2).meta.paths.at(0), elsewhere.path() + "/A/c.png");
+  }
+  EXPECT_EQ(message_of([&] { change(dir, list + ", list_format = \"blanks\""); }),
+            elsewhere.path() + "/lists/train.txt:2: no such file, got " + dir.path() +
+                "/train/A/a; paths are taken from the list's folder, else from data_root");
+  // Columns that are merely lined up.
+  write_file(dir / "train.txt", "train/A/b.png train/B/b.png   train/label/b.png\n");
+  EXPECT_EQ(change(dir, ", ann_file = \"" + dir.path() + "/train.txt\"")->size(), 1);
+  // As upstream names it, with other folders.
+  for (const char* type : {"TXTCDDataset", "TXTCDDatasetJSON"}) {
+    const auto pairs = make<Dataset>("{type = \"" + std::string(type) + "\", data_root = \"" +
+                                         dir.path() + "/train\", image_dirs = [\"A\", \"B\"]}",
+                                     {label_specs({label_spec("change", 2, "change")}), true, 2});
+    EXPECT_EQ(pairs->size(), 2);
+  }
+}
+
+TEST(ChangeFolder, RepeatsTheBandOfGreyPictures) {
+  TempDir dir;
+  const at::Tensor radar = at::arange(24, at::kByte).reshape({4, 6});
+  for (const char* date : {"A", "B"}) io::write_png(dir / (std::string(date) + "/s.png"), radar);
+  label_file(dir / "label/s.png", {1});
+  const Sample sample = change(dir)->read(0);
+  for (const at::Tensor& image : sample.images) {
+    EXPECT_TRUE(at::equal(image, radar.unsqueeze(2).expand({4, 6, 3})));
+  }
+}
+
 TEST(ChangeFolder, A255BesideA1IsIgnored) {
   TempDir dir;
   for (const char* name : {"a", "b"}) {
@@ -336,6 +389,154 @@ TEST(ChangeFolder, EveryDateNeedsItsFile) {
   EXPECT_EQ(message_of([&] { change(dir)->read(1); }),
             dir.path() + "/B/b.png: image is 5 x 5 pixels (height x width), but " + dir.path() +
                 "/A/b.png is 4 x 6; resample one to the other");
+}
+
+// ---------------------------------------------------------------------------------------------
+// Scene tags: files beside the folders of both dates.
+
+std::string tag_line(const std::string& path, const std::string& classes) {
+  return "{\"image_path\": \"" + path + "\", " + classes + "}";
+}
+
+std::shared_ptr<Dataset> tagged(const TempDir& dir, TagOptions options = {},
+                                const std::string& more = "") {
+  return make<Dataset>("{type = \"ChangeFolder\", data_root = \"" + dir.path() + "\"" + more + "}",
+                       {.labels = label_specs({label_spec("change", 2, "change")}),
+                        .dates = 2,
+                        .tags = std::make_shared<SceneTags>(std::move(options))});
+}
+
+using Tags = std::vector<std::vector<std::string>>;
+
+TEST(SceneTags, ComeFromTheFilesBesideBothFolders) {
+  TempDir dir;
+  for (const char* name : {"1", "2"}) {
+    for (const char* date : {"A", "B"}) {
+      image_file(dir / (std::string(date) + "/" + name + ".png"));
+    }
+    label_file(dir / ("label/" + std::string(name) + ".png"), {1});
+  }
+  // Written elsewhere, in another order of pictures, and by someone who sorted the keys.
+  write_file(dir / "A_clipcls_56_vit16.json",
+             "[" +
+                 tag_line("/mnt/A/2.png", R"("lake": "0.5000", "bare land": "0.3000", "sea": 0.1)") +
+                 "," + R"({"airport": 0.25, "image_path": "/mnt/A/1.png", "road": "0.75"})" + "]");
+  write_file(dir / "B_clipcls_56_vit16.json",
+             "[" + tag_line("/mnt/B/1.png", R"("tree": 1)") + "," +
+                 R"({"image_path": "/mnt/B/2.png"})" + "]");
+  const auto pairs = tagged(dir);
+  EXPECT_EQ(pairs->read(0).meta.tags, (Tags{{"road", "airport"}, {"tree"}}));
+  EXPECT_EQ(pairs->read(1).meta.tags, (Tags{{"lake", "bare land", "sea"}, {}}));
+  EXPECT_EQ(tagged(dir, {.top = 2})->read(1).meta.tags, (Tags{{"lake", "bare land"}, {}}));
+  EXPECT_TRUE(change(dir)->read(0).meta.tags.empty()) << "only where data.tags asks for them";
+
+  // One picture is not named: an error, or no tags.
+  write_file(dir / "B_clipcls_56_vit16.json", "[" + tag_line("B/1.png", R"("tree": 1)") + "]");
+  EXPECT_EQ(message_of([&] { tagged(dir); }),
+            dir.path() + "/B_clipcls_56_vit16.json: does not name " + dir.path() +
+                "/B/2.png; write it again with tools/clip_tags, or set data.tags.missing = "
+                "\"empty\"");
+  EXPECT_EQ(tagged(dir, {.missing = "empty"})->read(1).meta.tags,
+            (Tags{{"lake", "bare land", "sea"}, {}}));
+  // No file at one date, then at none.
+  std::filesystem::remove(dir / "B_clipcls_56_vit16.json");
+  EXPECT_EQ(tagged(dir)->read(0).meta.tags, (Tags{{"road", "airport"}, {}}));
+  EXPECT_TRUE(tagged(dir, {.suffix = ".json"})->read(0).meta.tags.empty());
+}
+
+TEST(SceneTags, EqualNamesAreToldApartByTheirFolders) {
+  TempDir dir;
+  write_file(dir / "A.json", "[" + tag_line("train/A/1.png", R"("lake": 1)") + "," +
+                                 tag_line("test/A/1.png", R"("sea": 1)") + "," +
+                                 tag_line("test/A/1.png", R"("road": 1)") + "]");
+  std::filesystem::rename(dir / "A.json", dir / "test/A.json");
+  const SceneTags tags({.suffix = ".json"});
+  EXPECT_EQ(tags.of({dir / "test/A/1.png"}), (Tags{{"road"}})) << "the later entry counts";
+  std::filesystem::rename(dir / "test/A.json", dir / "other/A.json");
+  EXPECT_EQ(message_of([&] { tags.of({dir / "other/A/1.png"}); }),
+            dir.path() + "/other/A.json: names several pictures \"1.png\"; which of them is " +
+                dir.path() + "/other/A/1.png is not clear");
+}
+
+TEST(SceneTags, FilesThatAreWrongAreNamed) {
+  TempDir dir;
+  const std::string list = "expected a list of {\"image_path\": path, class: probability, …}";
+  for (const auto& [text, message] : std::vector<std::pair<std::string, std::string>>{
+           {"{}", list},
+           {"[3]", list},
+           {"[[]]", list},
+           {"3", list},
+           {R"([{"image_path": "a", "lake": {"x": 1}}])", list},
+           {R"([{"image_path": "a", "lake": []}])", list},
+           {R"([{"image_path": "a"}, {"lake": 1}])", "entry 1: has no \"image_path\""},
+           {R"([{"image_path": 3}])", "entry 0: \"image_path\" is not a path"},
+           {R"([{"image_path": "a", "lake": "much"}])", "entry 0: \"lake\" has no probability"},
+           {R"([{"image_path": "a", "lake": null}])", "entry 0: \"lake\" has no probability"},
+           {R"([{"image_path": "a", "lake": "nan"}])", "entry 0: \"lake\" has no probability"},
+           {R"([{"image_path": "a")", "not valid JSON at byte 20"},
+           {"", "not valid JSON at byte 1"}}) {
+    write_file(dir / "x.json", text);
+    EXPECT_EQ(message_of([&] { read_tags(dir / "x.json"); }), dir.path() + "/x.json: " + message)
+        << text;
+  }
+}
+
+TEST(SceneTags, AreWrittenFromTheMostProbableOn) {
+  TempDir dir;
+  EXPECT_EQ(tags_file("data/A/", "_t.json"), "data/A_t.json");
+  EXPECT_EQ(tags_file("./data/x/../A", "_t.json"), "data/A_t.json");
+  EXPECT_EQ(tags_file(".", "_t.json"), std::filesystem::current_path().string() + "_t.json");
+  write_tags(dir / "t.json", {{"A/\"1\".png", {{"sea", 0.25}, {"lake", 0.75004}, {"bay", 0.25}}},
+                              {"A/2.png", {}}});
+  EXPECT_EQ(file_content(dir / "t.json"),
+            "[\n {\"image_path\": \"A/\\\"1\\\".png\", \"lake\": \"0.7500\", \"sea\": \"0.2500\", "
+            "\"bay\": \"0.2500\"},\n {\"image_path\": \"A/2.png\"}\n]\n");
+  const auto again = read_tags(dir / "t.json");
+  ASSERT_EQ(again.size(), 2U);
+  EXPECT_EQ(again[0].picture, "A/\"1\".png");
+  EXPECT_EQ(again[0].classes[0], (std::pair<std::string, double>{"lake", 0.75}));
+}
+
+// Samples of LEVIR-CD and DSIFN in the layouts of VLCD's README: folders, and lists of absolute
+// paths; labels hold 0 and 255.
+TEST(RealData, PairsAreReadFromListsAsFromFolders) {
+  const std::string levir = shared_data("levir_samples"), dsifn = shared_data("dsifn_samples");
+  if (levir.empty() || dsifn.empty()) {
+    GTEST_SKIP() << "no real data: set STRATA_SHARED to the folder that holds data/levir_samples "
+                    "and data/dsifn_samples";
+  }
+  const LabelSpecs labels = label_specs({label_spec("change", 2, "change")});
+  for (const std::string& root : {levir + "/train", levir + "/test", dsifn}) {
+    const auto folder = make<Dataset>("{type = \"ChangeFolder\", data_root = \"" + root + "\"}",
+                                      {labels, true, 2});
+    TempDir dir;
+    std::string lines;
+    for (std::int64_t i = 0; i < folder->size(); ++i) {
+      for (const char* part : {"/A/", "/B/", "/label/"}) {
+        lines += (*part == '/' && part[1] == 'A' ? "" : "  ") + root + part + folder->name(i) + ".png";
+      }
+      lines += "\n\n";
+    }
+    write_file(dir / "all.txt", lines);
+    const auto listed = make<Dataset>("{type = \"TXTCDDatasetJSON\", data_root = \"" + root +
+                                          "\", ann_file = \"" + dir.path() + "/all.txt\"}",
+                                      {.labels = labels,
+                                       .dates = 2,
+                                       .tags = std::make_shared<SceneTags>(TagOptions{})});
+    ASSERT_EQ(listed->size(), folder->size());
+    std::int64_t changed = 0;
+    for (std::int64_t i = 0; i < folder->size(); ++i) {
+      const Sample a = folder->read(i), b = listed->read(i);
+      EXPECT_EQ("A/" + a.meta.name, b.meta.name);
+      EXPECT_EQ(a.meta.paths, b.meta.paths);
+      const at::Tensor map = b.targets.at("change").map;
+      EXPECT_TRUE(at::equal(a.targets.at("change").map, map));
+      EXPECT_EQ(map.sizes(), (at::IntArrayRef{256, 256}));
+      EXPECT_LE(map.max().item<int>(), 1);
+      changed += map.sum().item<std::int64_t>();
+    }
+    EXPECT_GT(changed, 0) << root;
+  }
 }
 
 TEST(RealData, FoldersAreReadAsTheyCome) {

@@ -48,6 +48,24 @@ TEST(Poly, AbsoluteFloorIsARatioOfTheBaseRate) {
       std::string::npos);
 }
 
+// The recipe of VLCD and ChangeCLIP (configs/_base_/schedules/adamw_linear_poly.toml): MMEngine's
+// LinearLR 0-1500 from 1e-6 and PolyLR 1500-40000 arrive at their ends one step early.
+TEST(Poly, WarmUpAndFallAsInTheRecipeOfVlcd) {
+  const auto schedule = make(
+      "type = \"PolyLR\"\npower = 1.0\nwarmup = {steps = 1499, start_factor = 1e-6}\nbegin = 1500\n"
+      "end = 39999",
+      40000, 1e-4);
+  expect(*schedule, {{0, 1e-6},
+                     {1, 1e-6 + (1 - 1e-6) / 1499},
+                     {1499, 1.0},
+                     {1500, 1.0},
+                     {20000, 1 - 18500.0 / 38499},
+                     {39998, 1.0 / 38499},
+                     {39999, 0.0}});
+  EXPECT_NEAR(1e-4 * schedule->factor(0), 1e-10, 1e-22);
+  EXPECT_NEAR(1e-4 * schedule->factor(20000), 5.194e-5, 5e-9);
+}
+
 TEST(Cosine, HalfAWave) {
   expect(*make("type = \"CosineAnnealingLR\"\nmin_lr_ratio = 0.1", 4),
          {{0, 1.0},
