@@ -66,9 +66,19 @@ at::Tensor crop(const at::Tensor& pixels, std::int64_t top, std::int64_t left, s
 
 at::Tensor flip(const at::Tensor& pixels, bool horizontal, bool vertical) {
   if (!horizontal && !vertical) return pixels;
-  at::Tensor result = like(pixels, pixels.size(0), pixels.size(1));
-  cv::Mat out = mat_of(result);
-  cv::flip(mat_of(pixels), out, horizontal ? (vertical ? -1 : 1) : 0);
+  const std::int64_t height = pixels.size(0), width = pixels.size(1);
+  at::Tensor result = like(pixels, height, width);
+  const std::int64_t element = pixels.element_size(), pixel = channels_of(pixels) * element;
+  const auto* in = static_cast<const std::uint8_t*>(pixels.const_data_ptr());
+  auto* out = static_cast<std::uint8_t*>(result.mutable_data_ptr());
+  for (std::int64_t y = 0; y < height; ++y, out += width * pixel) {
+    const auto* row = in + (vertical ? height - 1 - y : y) * pixels.stride(0) * element;
+    if (horizontal) {
+      mirror_row(row, out, width, pixel);
+    } else {
+      std::memcpy(out, row, static_cast<std::size_t>(width * pixel));
+    }
+  }
   return result;
 }
 
@@ -173,11 +183,10 @@ at::Tensor warp(const at::Tensor& pixels, const Affine& affine, std::int64_t hei
 
 void normalize_row(const at::Tensor& image, std::int64_t y, const Normalizing& by, float* out) {
   if (image.scalar_type() == at::kByte) {
-    const auto* in = image.const_data_ptr<std::uint8_t>() + y * image.stride(0);
-    normalize_row(in, out, image.size(1), by.mean, by.std);
+    normalize_row(image.const_data_ptr<std::uint8_t>() + y * image.stride(0), out, image.size(1),
+                  by);
   } else {
-    const auto* in = image.const_data_ptr<float>() + y * image.stride(0);
-    normalize_row(in, out, image.size(1), by.mean, by.std);
+    normalize_row(image.const_data_ptr<float>() + y * image.stride(0), out, image.size(1), by);
   }
 }
 

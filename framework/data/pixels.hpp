@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "framework/base/export.hpp"
+#include "framework/data/rows.hpp"
 #include "framework/io/image.hpp"
 
 namespace strata::data {
@@ -56,10 +57,7 @@ STRATA_API at::Tensor warp(const at::Tensor& pixels, const Affine& affine, std::
                            std::int64_t width, const std::string& interpolation,
                            const std::vector<double>& fill);
 
-struct Normalizing {
-  std::vector<float> mean, std;  // one a channel
-};
-/// (value - mean) / std as float.
+/// (value - mean) / deviation as float.
 STRATA_API at::Tensor normalize(const at::Tensor& image, const Normalizing& by);
 /// Row `y` of it.
 void normalize_row(const at::Tensor& image, std::int64_t y, const Normalizing& by, float* out);

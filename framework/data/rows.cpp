@@ -1,7 +1,9 @@
 #include "framework/data/rows.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstring>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -33,34 +35,19 @@ void stretch(const std::uint8_t* row, std::int64_t channels, const Axis& columns
   }
 }
 
-// Means and deviations of 16 pixels, one after the other, so that any number of channels is worked
-// on in whole vectors.
-constexpr std::int64_t kPixels = 16;
-
 template <class Value>
 inline __attribute__((always_inline)) void normalize(const Value* in, float* out,
-                                                     std::int64_t pixels,
-                                                     const std::vector<float>& mean,
-                                                     const std::vector<float>& std) {
-  const auto channels = static_cast<std::int64_t>(mean.size());
-  const std::int64_t block = kPixels * channels, count = pixels * channels;
-  constexpr std::int64_t kMost = 4;
-  float means[kPixels * kMost], deviations[kPixels * kMost];
-  std::int64_t i = 0;
-  if (channels <= kMost) {
-    for (std::int64_t k = 0; k < block; ++k) {
-      means[k] = mean[static_cast<std::size_t>(k % channels)];
-      deviations[k] = std[static_cast<std::size_t>(k % channels)];
+                                                     std::int64_t pixels, const Normalizing& by) {
+  const auto block = static_cast<std::int64_t>(by.means.size());
+  const float *means = by.means.data(), *deviations = by.deviations.data();
+  for (std::int64_t left = pixels * by.channels; left > 0; left -= block) {
+    const std::int64_t count = std::min(left, block);
+#pragma GCC ivdep
+    for (std::int64_t k = 0; k < count; ++k) {
+      out[k] = (static_cast<float>(in[k]) - means[k]) / deviations[k];
     }
-    for (; i + block <= count; i += block) {
-      for (std::int64_t k = 0; k < block; ++k) {
-        out[i + k] = (static_cast<float>(in[i + k]) - means[k]) / deviations[k];
-      }
-    }
-  }
-  for (; i < count; ++i) {
-    const auto c = static_cast<std::size_t>(i % channels);
-    out[i] = (static_cast<float>(in[i]) - mean[c]) / std[c];
+    in += block;
+    out += block;
   }
 }
 
@@ -107,10 +94,7 @@ void stretch_row(const std::uint8_t* row, std::int64_t pixels, std::int64_t chan
           _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + 3 * columns.low[x]));
       // Each channel of the one pixel beside that of the other.
       const __m128i pairs = _mm_unpacklo_epi8(both, _mm_srli_si128(both, 3));
-      const auto [a, b] = columns.weight[x];
-      const __m128i weights = _mm_set1_epi32(static_cast<int>(
-          static_cast<std::uint32_t>(static_cast<std::uint16_t>(b)) << 16 |
-          static_cast<std::uint16_t>(a)));
+      const __m128i weights = _mm_set1_epi32(std::bit_cast<std::int32_t>(columns.weight[x]));
       const __m128i sum = _mm_srai_epi32(
           _mm_madd_epi16(_mm_unpacklo_epi8(pairs, _mm_setzero_si128()), weights), 4);
       _mm_storel_epi64(reinterpret_cast<__m128i*>(out + 3 * x), _mm_packs_epi32(sum, sum));
@@ -144,33 +128,69 @@ void blend_rows(const std::int16_t* upper, const std::int16_t* lower, Axis::Weig
   }
 }
 
+STRATA_ROW_VERSIONS void mirror_row(const std::uint8_t* in, std::uint8_t* out, std::int64_t pixels,
+                                    std::int64_t bytes) {
+  out += pixels * bytes;
+  std::int64_t left = pixels;
+#if defined(__GNUC__) && !defined(__clang__)
+  // As many whole pixels as 16 bytes hold; what is written in front of them is not mirrored yet.
+  using Block = std::uint8_t __attribute__((vector_size(16)));
+  constexpr std::int64_t kBlock = sizeof(Block);
+  const std::int64_t together = kBlock / bytes, used = together * bytes, spare = kBlock - used;
+  Block places{};
+  for (std::int64_t to = spare, from = used - bytes; from >= 0; from -= bytes) {
+    for (std::int64_t k = 0; k < bytes; ++k) places[to++] = static_cast<std::uint8_t>(from + k);
+  }
+  for (; together > 0 && left * bytes >= kBlock; left -= together) {
+    Block block;
+    std::memcpy(&block, in, kBlock);
+    block = __builtin_shuffle(block, places);
+    std::memcpy(out - kBlock, &block, kBlock);
+    in += used;
+    out -= used;
+  }
+#endif
+  for (; left > 0; --left, in += bytes) {
+    out -= bytes;
+    std::memcpy(out, in, static_cast<std::size_t>(bytes));
+  }
+}
+
 STRATA_ROW_VERSIONS void widen_row(const std::uint8_t* in, std::int64_t* out, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) out[i] = in[i];
 }
 
+Normalizing::Normalizing(const std::vector<double>& mean, const std::vector<double>& std)
+    : channels(static_cast<std::int64_t>(mean.size())) {
+  constexpr int kPixels = 32;
+  for (int i = 0; i < kPixels; ++i) {
+    means.insert(means.end(), mean.begin(), mean.end());
+    deviations.insert(deviations.end(), std.begin(), std.end());
+  }
+}
+
 STRATA_ROW_VERSIONS void normalize_row(const std::uint8_t* in, float* out, std::int64_t pixels,
-                                       const std::vector<float>& mean,
-                                       const std::vector<float>& std) {
-  normalize(in, out, pixels, mean, std);
+                                       const Normalizing& by) {
+  normalize(in, out, pixels, by);
 }
 
 STRATA_ROW_VERSIONS void normalize_row(const float* in, float* out, std::int64_t pixels,
-                                       const std::vector<float>& mean,
-                                       const std::vector<float>& std) {
-  normalize(in, out, pixels, mean, std);
+                                       const Normalizing& by) {
+  normalize(in, out, pixels, by);
 }
 
 STRATA_ROW_VERSIONS void adjust_row(const std::uint8_t* in, std::uint8_t* out, std::int64_t count,
                                     const Adjustment& by) {
-  const float shift = by.shift, factor = by.factor;
+  // Cut as whole numbers, which takes fewer steps and comes to the same; above 256 factors do not
+  // differ.
+  const float shift = by.shift, factor = std::min(by.factor, 256.0F);
+  auto cut = [](float value) {
+    return std::clamp(static_cast<std::int32_t>(value), 0, 255);
+  };
 #pragma GCC ivdep
   for (std::int64_t i = 0; i < count; ++i) {
-    float value = static_cast<float>(in[i]) + shift;
-    value = value > 0.0F ? value : 0.0F;
-    value = value < 255.0F ? value : 255.0F;
-    value = static_cast<float>(static_cast<std::int32_t>(value)) * factor;
-    value = value < 255.0F ? value : 255.0F;  // no factor is below 0
-    out[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(value));
+    const std::int32_t shifted = cut(static_cast<float>(in[i]) + shift);
+    out[i] = static_cast<std::uint8_t>(cut(static_cast<float>(shifted) * factor));
   }
 }
 

@@ -27,13 +27,21 @@ void stretch_row(const std::uint8_t* row, std::int64_t pixels, std::int64_t chan
 /// A new row between two old ones.
 void blend_rows(const std::int16_t* upper, const std::int16_t* lower, Axis::Weights weights,
                 std::uint8_t* out, std::int64_t count);
+/// Pixels of so many bytes, the last one first.
+void mirror_row(const std::uint8_t* in, std::uint8_t* out, std::int64_t pixels, std::int64_t bytes);
 /// Values as they are, in a wider type.
 void widen_row(const std::uint8_t* in, std::int64_t* out, std::int64_t count);
-/// (value - mean) / std, both one a channel.
-void normalize_row(const std::uint8_t* in, float* out, std::int64_t pixels,
-                   const std::vector<float>& mean, const std::vector<float>& std);
-void normalize_row(const float* in, float* out, std::int64_t pixels,
-                   const std::vector<float>& mean, const std::vector<float>& std);
+/// What a picture is normalised by.
+struct Normalizing {
+  Normalizing(const std::vector<double>& mean, const std::vector<double>& std);
+  std::int64_t channels;
+  /// One a channel, repeated for several pixels: so rows of any number of channels are worked on in
+  /// whole vectors.
+  std::vector<float> means, deviations;
+};
+/// (value - mean) / deviation.
+void normalize_row(const std::uint8_t* in, float* out, std::int64_t pixels, const Normalizing& by);
+void normalize_row(const float* in, float* out, std::int64_t pixels, const Normalizing& by);
 /// A shift, then a factor of 8-bit values, each cut to 0..255 and truncated (mmseg's rule).
 struct Adjustment {
   float shift = 0, factor = 1;

@@ -39,7 +39,7 @@ at::Tensor decode_png(const Bytes& bytes, Decode decode);
 /// layouts, and everything that is damaged.
 at::Tensor decode_plain_png(const Bytes& bytes, Decode decode);
 /// As decode_png; undefined for colour spaces that only OpenCV reads (CMYK). Of an `area` it gives
-/// the same bytes as cut out of the whole; damage outside of it may go unnoticed.
+/// the same bytes as cut out of the whole, as a view; damage outside of it may go unnoticed.
 at::Tensor decode_jpeg(const Bytes& bytes, Decode decode,
                        const std::optional<Area>& area = std::nullopt);
 /// The whole of a file of which areas can be decoded by themselves for less: a complete JPEG file

@@ -5,7 +5,6 @@
 #include <csetjmp>
 #include <cstdio>  // jpeglib.h needs it
 #include <cstring>
-#include <vector>
 
 #include <jpeglib.h>
 
@@ -83,50 +82,42 @@ struct JpegReader {
     return true;
   }
 
-  bool pixels(std::uint8_t* out) {
+  // Settles for the columns of the area and what else their blocks hold: [left, left + width).
+  // Colour that is stored at half the size is smoothed with its neighbours', so that a block more
+  // is needed on each side.
+  bool columns(const Area& area) {
     if (setjmp(errors.jump) != 0) return false;
     jpeg_start_decompress(&jpeg);
-    const std::size_t row_bytes = static_cast<std::size_t>(jpeg.output_width) *
-                                  static_cast<std::size_t>(jpeg.output_components);
-    while (jpeg.output_scanline < jpeg.output_height) {
-      JSAMPROW into = out + row_bytes * jpeg.output_scanline;
-      jpeg_read_scanlines(&jpeg, &into, 1);
-    }
-    jpeg_finish_decompress(&jpeg);
+    const std::int64_t margin = margin_of(jpeg.max_h_samp_factor);
+    left = static_cast<JDIMENSION>(std::max<std::int64_t>(0, area.left - margin));
+    width = static_cast<JDIMENSION>(std::min<std::int64_t>(jpeg.output_width,
+                                                           area.left + area.width + margin)) -
+            left;
+    jpeg_crop_scanline(&jpeg, &left, &width);
     return true;
   }
 
-  // Rows above the area are not computed, those below not even looked at. Colour that is stored at
-  // half the size is smoothed with its neighbours', so that a block more is needed on each side.
-  bool pixels(const Area& area, std::uint8_t* out) {
+  // The rows of the area: those above are not computed, those below not even looked at.
+  bool rows(const Area& area, std::uint8_t* out) {
     if (setjmp(errors.jump) != 0) return false;
-    jpeg_start_decompress(&jpeg);
-    auto margin = [](int factor) { return factor > 1 ? std::int64_t{8} * factor : 0; };
-    const std::int64_t across = margin(jpeg.max_h_samp_factor);
-    const std::int64_t above = margin(jpeg.max_v_samp_factor);
-    auto left = static_cast<JDIMENSION>(std::max<std::int64_t>(0, area.left - across));
-    auto width = static_cast<JDIMENSION>(std::min<std::int64_t>(
-                     jpeg.output_width, area.left + area.width + across)) - left;
-    jpeg_crop_scanline(&jpeg, &left, &width);  // moves to the edges of blocks
-    const auto channels = static_cast<std::size_t>(jpeg.output_components);
-    row.resize(channels * width);
-    const std::size_t first = channels * (static_cast<std::size_t>(area.left) - left);
-    const std::size_t count = channels * static_cast<std::size_t>(area.width);
-    const std::int64_t top = std::max<std::int64_t>(0, area.top - above);
+    const std::int64_t top = area.top - margin_of(jpeg.max_v_samp_factor);
     if (top > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(top));
+    const std::int64_t row_bytes = std::int64_t{width} * jpeg.output_components;
     while (jpeg.output_scanline < area.top + area.height) {
-      JSAMPROW into = row.data();
-      const std::int64_t y = jpeg.output_scanline - area.top;
+      // The margin's rows are written over by the first of the area.
+      const std::int64_t y = std::max<std::int64_t>(0, jpeg.output_scanline - area.top);
+      JSAMPROW into = out + y * row_bytes;
       jpeg_read_scanlines(&jpeg, &into, 1);
-      if (y < 0) continue;
-      std::memcpy(out + static_cast<std::size_t>(y) * count, row.data() + first, count);
     }
+    if (jpeg.output_scanline == jpeg.output_height) jpeg_finish_decompress(&jpeg);
     return true;
   }
+
+  static std::int64_t margin_of(int factor) { return factor > 1 ? std::int64_t{8} * factor : 0; }
 
   jpeg_decompress_struct jpeg{};
   JpegErrors errors{};
-  std::vector<std::uint8_t> row;
+  JDIMENSION left = 0, width = 0;
   bool cmyk = false;
 };
 
@@ -223,10 +214,11 @@ at::Tensor decode_jpeg(const Bytes& bytes, Decode decode, const std::optional<Ar
   check_size(bytes, "JPEG", whole.height, whole.width,
              whole.height * whole.width * reader.jpeg.output_components);
   const Area wanted = area.value_or(whole);
+  check(bytes, reader.columns(wanted), reader.errors);
   at::Tensor image =
-      at::empty({wanted.height, wanted.width, reader.jpeg.output_components}, at::kByte);
-  auto* out = image.mutable_data_ptr<std::uint8_t>();
-  check(bytes, area ? reader.pixels(wanted, out) : reader.pixels(out), reader.errors);
+      at::empty({wanted.height, reader.width, reader.jpeg.output_components}, at::kByte);
+  check(bytes, reader.rows(wanted, image.mutable_data_ptr<std::uint8_t>()), reader.errors);
+  image = image.narrow(1, wanted.left - reader.left, wanted.width);
   image = upright(image, orientation);
   return decode == Decode::label && image.size(2) == 1 ? image.squeeze(2) : image;
 }

@@ -4,7 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <libdeflate.h>
 
-#include <algorithm>
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -97,16 +97,23 @@ std::uint8_t paeth(int left, int up, int corner) {
   return static_cast<std::uint8_t>(by_up <= by_corner ? up : corner);
 }
 
-// How many bytes from here on are equal to `left`: those that store 0 where the row above does not
-// change. Label maps are mostly such; eight are looked at at a time.
-std::int64_t run_of_equals(const std::uint8_t* in, const std::uint8_t* up, std::int64_t count) {
+// Paeth's prediction is the value to the left where the row above does not change. Label maps are
+// mostly such, with nothing stored on top of it: repeats that value, eight at a time, as often as
+// that holds, and gives how often. What lies behind in `out` may be written to.
+std::int64_t repeat_left(const std::uint8_t* in, const std::uint8_t* up, std::uint8_t* out,
+                         std::int64_t count) {
+  std::uint64_t left = 0, stored = 0, above = 0, corner = 0;
+  std::memset(&left, out[-1], 8);
   std::int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    std::uint64_t stored = 0, above = 0, corner = 0;
     std::memcpy(&stored, in + i, 8);
     std::memcpy(&above, up + i, 8);
     std::memcpy(&corner, up + i - 1, 8);
-    if (stored != 0 || above != corner) break;
+    std::memcpy(out + i, &left, 8);
+    if (const std::uint64_t other = stored | (above ^ corner); other != 0) {
+      const bool little = std::endian::native == std::endian::little;
+      return i + (little ? std::countr_zero(other) : std::countl_zero(other)) / 8;
+    }
   }
   return i;
 }
@@ -135,14 +142,9 @@ bool restore_row(int filter, const std::uint8_t* in, const std::uint8_t* up, std
     case 4:
       for (; i < kStep; ++i) out[i] = sum(in[i], up[i]);
       while (i < count) {
-        if (kStep == 1) {
-          const std::int64_t run = run_of_equals(in + i, up + i, count - i);
-          std::memset(out + i, out[i - 1], static_cast<std::size_t>(run));
-          i += run;
-        }
-        for (const std::int64_t end = std::min(count, i + 8); i < end; ++i) {
-          out[i] = sum(in[i], paeth(out[i - kStep], up[i], up[i - kStep]));
-        }
+        if (kStep == 1) i += repeat_left(in + i, up + i, out + i, count - i);
+        if (i < count) out[i] = sum(in[i], paeth(out[i - kStep], up[i], up[i - kStep]));
+        ++i;
       }
       return true;
     default:

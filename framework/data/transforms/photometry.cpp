@@ -161,9 +161,7 @@ class Normalize final : public Transform {
       throw OptionError("std", "has " + std::to_string(options.std.size()) + " values, mean has " +
                                    std::to_string(options.mean.size()));
     }
-    by_ = std::make_shared<Normalizing>(
-        Normalizing{{options.mean.begin(), options.mean.end()},
-                    {options.std.begin(), options.std.end()}});
+    by_ = std::make_shared<Normalizing>(options.mean, options.std);
   }
 
   void apply(Sample& sample, Philox& random) const override {
@@ -175,10 +173,10 @@ class Normalize final : public Transform {
   void mix(Sample& sample, Philox&, const Another&) const override {
     for (std::size_t i = 0; i < sample.images.size(); ++i) {
       const at::Tensor& image = sample.images[i];
-      if (image.size(2) != static_cast<std::int64_t>(by_->mean.size())) {
+      if (image.size(2) != by_->channels) {
         throw DataError(sample.meta.paths[i] + ": has " + std::to_string(image.size(2)) +
                         " channels, but Normalize has means for " +
-                        std::to_string(by_->mean.size()));
+                        std::to_string(by_->channels));
       }
     }
     sample.put_off.normalizing = by_;
