@@ -141,6 +141,66 @@ Rules transformers_efficientnet() {
   return rules;
 }
 
+/// OpenAI's archives of CLIP, and open_clip's: one tower of them.
+Rules openai_clip(bool visual) {
+  Rules rules =
+      dropping({"logit_scale", "input_resolution", "context_length", "vocab_size"});
+  if (visual) {
+    for (const char* name : {"transformer", "token_embedding", "positional_embedding", "ln_final",
+                             "text_projection"}) {
+      rules.push_back({name, "", true});
+    }
+    rules.push_back({"visual.**", "**"});
+  } else {
+    rules.push_back({"visual", "", true});
+  }
+  return rules;
+}
+
+at::Tensor transposed(const at::Tensor& matrix) { return matrix.t(); }
+
+/// Transformers' CLIPModel: one tower of it. Queries, keys and values are projected one by one.
+Rules transformers_clip(bool visual) {
+  const std::string own = visual ? "vision_model." : "text_model.";
+  Rules rules = dropping({"logit_scale"});
+  const auto add = [&](const std::string& theirs, const std::string& ours) {
+    rules.push_back({own + theirs, ours});
+  };
+  rules.push_back({own + "embeddings.position_ids", "", true});
+  if (visual) {
+    rules.push_back({"text_model", "", true});
+    rules.push_back({"text_projection", "", true});
+    rules.push_back({"visual_projection.weight", "proj", false, &transposed, &transposed});
+    add("embeddings.class_embedding", "class_embedding");
+    add("embeddings.patch_embedding", "conv1");
+    add("embeddings.position_embedding.weight", "positional_embedding");
+    add("pre_layrnorm", "ln_pre");
+    add("post_layernorm", "ln_post");
+  } else {
+    rules.push_back({"vision_model", "", true});
+    rules.push_back({"visual_projection", "", true});
+    rules.push_back({"text_projection.weight", "text_projection", false, &transposed, &transposed});
+    add("embeddings.token_embedding", "token_embedding");
+    add("embeddings.position_embedding.weight", "positional_embedding");
+    add("final_layer_norm", "ln_final");
+  }
+  const std::string theirs = "encoder.layers.*.", ours = "transformer.resblocks.*.";
+  for (const char* end : {"weight", "bias"}) {
+    int place = 0;
+    for (const char* letter : {"q", "k", "v"}) {
+      rules.push_back({own + theirs + "self_attn." + letter + "_proj." + end,
+                       ours + "attn.in_proj_" + end, false, nullptr, nullptr, ++place});
+    }
+  }
+  const std::pair<const char*, const char*> parts[] = {{"self_attn.out_proj", "attn.out_proj"},
+                                                       {"layer_norm1", "ln_1"},
+                                                       {"layer_norm2", "ln_2"},
+                                                       {"mlp.fc1", "mlp.c_fc"},
+                                                       {"mlp.fc2", "mlp.c_proj"}};
+  for (const auto& [from, to] : parts) add(theirs + from + ".**", ours + to + ".**");
+  return rules;
+}
+
 Rules timm_resnetd() {
   Rules rules = dropping({"fc"});
   for (const char* layer : {"0", "1", "3", "4", "6"}) {
@@ -156,7 +216,9 @@ std::vector<std::string> key_layouts() {
   std::vector<std::string> names = {"torchvision.resnet",  "timm.resnet",
                                     "timm.resnetd",        "timm.hrnet",
                                     "detectron2.resnet",   "lukemelas.efficientnet",
-                                    "transformers.resnet", "transformers.efficientnet"};
+                                    "transformers.resnet", "transformers.efficientnet",
+                                    "openai.clip_visual",  "openai.clip_text",
+                                    "transformers.clip_visual", "transformers.clip_text"};
   for (const char* library : {"timm", "torchvision"}) {
     for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
       names.push_back(std::string(library) + ".efficientnet_b" + number);
@@ -175,6 +237,10 @@ std::vector<io::KeyRule> key_rules(const std::string& layout) {
   if (layout == "detectron2.resnet") return detectron2_resnet();
   if (layout == "transformers.resnet") return transformers_resnet();
   if (layout == "transformers.efficientnet") return transformers_efficientnet();
+  if (layout == "openai.clip_visual") return openai_clip(true);
+  if (layout == "openai.clip_text") return openai_clip(false);
+  if (layout == "transformers.clip_visual") return transformers_clip(true);
+  if (layout == "transformers.clip_text") return transformers_clip(false);
   const double depths[] = {1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1};
   for (int number = 0; number < 8; ++number) {
     const std::string variant = ".efficientnet_b" + std::to_string(number);

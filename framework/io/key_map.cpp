@@ -1,5 +1,7 @@
 #include "framework/io/key_map.hpp"
 
+#include <ATen/ops/cat.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -119,12 +121,56 @@ std::optional<std::string> KeyRules::rename(const std::string& name, std::ptrdif
   return is_glob(rule) ? substitute(rule.to, stars) : rule.to + name.substr(rule.from.size());
 }
 
-TensorMap KeyRules::rename(const TensorMap& tensors) const {
-  TensorMap renamed;
-  for (const auto& [name, tensor] : tensors) {
-    if (const auto ours = rename(name)) renamed.emplace_back(*ours, tensor);
+namespace {
+
+/// Tensors under their new names. Parts of one wait for each other, at the place of the first.
+class Renamed {
+ public:
+  /// `place` as KeyRule::join. False for a later part of a tensor that is there already.
+  bool add(const std::string& name, const at::Tensor& tensor, int place) {
+    if (place == 0) {
+      tensors_.emplace_back(name, tensor);
+      return true;
+    }
+    auto& [at, parts] = joined_.try_emplace(name, tensors_.size(), Parts()).first->second;
+    if (parts.empty()) tensors_.emplace_back(name, tensor);
+    return parts.emplace(place, tensor).second && parts.size() == 1;
   }
-  return renamed;
+  TensorMap take() {
+    for (auto& [name, found] : joined_) {
+      std::vector<at::Tensor> parts;
+      for (auto& [place, tensor] : found.second) parts.push_back(tensor);
+      tensors_[found.first].second = at::cat(parts, 0);
+    }
+    return std::move(tensors_);
+  }
+
+ private:
+  using Parts = std::map<int, at::Tensor>;
+  TensorMap tensors_;
+  std::map<std::string, std::pair<std::size_t, Parts>> joined_;
+};
+
+}  // namespace
+
+TensorMap KeyRules::rename(const TensorMap& tensors) const {
+  Renamed renamed;
+  for (const auto& [name, tensor] : tensors) {
+    std::ptrdiff_t used = -1;
+    const auto ours = rename(name, &used);
+    if (ours) renamed.add(*ours, changed(tensor, used), place(used));
+  }
+  return renamed.take();
+}
+
+int KeyRules::place(std::ptrdiff_t used) const {
+  return used < 0 ? 0 : rules_[static_cast<std::size_t>(used)].join;
+}
+
+at::Tensor KeyRules::changed(const at::Tensor& values, std::ptrdiff_t used) const {
+  if (used < 0) return values;
+  const KeyRule& rule = rules_[static_cast<std::size_t>(used)];
+  return rule.change == nullptr ? values : rule.change(values);
 }
 
 std::optional<std::string> rename(const std::string& name, const std::vector<KeyRule>& rules) {
@@ -138,7 +184,11 @@ TensorMap rename(const TensorMap& tensors, const std::vector<KeyRule>& rules) {
 std::vector<KeyRule> inverse(const std::vector<KeyRule>& rules) {
   std::vector<KeyRule> back;
   for (const KeyRule& rule : rules) {
-    if (!rule.drop) back.push_back({rule.to, rule.from, false});
+    if (rule.join != 0) {
+      throw UserError("weights cannot be brought to a layout that keeps \"" + rule.to +
+                      "\" in parts");
+    }
+    if (!rule.drop) back.push_back({rule.to, rule.from, false, rule.undo, rule.change});
   }
   return back;
 }
@@ -182,22 +232,25 @@ Reading read_names(const TensorMap& tensors, const std::unordered_set<std::strin
   KeyMatch& match = reading.match;
   match.prefix = prefix;
   std::unordered_set<std::string> seen;
+  Renamed renamed;
   for (const auto& [name, tensor] : tensors) {
     if (!name.starts_with(prefix)) {
       ++match.outside;
       reading.unexpected += keep_outside;
-      if (keep_outside) match.tensors.emplace_back(name, tensor);
+      if (keep_outside) renamed.add(name, tensor, 0);
       continue;
     }
-    const auto ours = rules.rename(name.substr(prefix.size()));
+    std::ptrdiff_t used = -1;
+    const auto ours = rules.rename(name.substr(prefix.size()), &used);
     if (!ours) {
       ++match.dropped;
       continue;
     }
+    if (!renamed.add(*ours, rules.changed(tensor, used), rules.place(used))) continue;
     const bool known = wanted.count(*ours) != 0 && seen.insert(*ours).second;
     (known ? match.matched : reading.unexpected) += 1;
-    match.tensors.emplace_back(*ours, tensor);
   }
+  match.tensors = renamed.take();
   return reading;
 }
 

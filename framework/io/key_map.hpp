@@ -16,6 +16,11 @@ namespace strata::io {
 struct KeyRule {
   std::string from, to;
   bool drop = false;
+  /// What becomes of the values, where the other layout orders them in another way; and back.
+  at::Tensor (*change)(const at::Tensor&) = nullptr;
+  at::Tensor (*undo)(const at::Tensor&) = nullptr;
+  /// Of tensors that become one, joined along their first axis: the place in it, from 1.
+  int join = 0;
 };
 
 /// "a.** => b.**". Throws UserError when it is no such rule, or `to` has more stars than `from`.
@@ -27,8 +32,13 @@ class STRATA_API KeyRules {
   explicit KeyRules(std::vector<KeyRule> rules);
   /// nullopt: dropped. `used`, when given, becomes the number of the rule, or -1.
   std::optional<std::string> rename(const std::string& name, std::ptrdiff_t* used = nullptr) const;
-  /// The tensors under their new names, without the dropped ones.
+  /// The tensors under their new names, without the dropped ones, their values as the rules change
+  /// them.
   TensorMap rename(const TensorMap& tensors) const;
+  /// Values as rule number `used` changes them; themselves for -1.
+  at::Tensor changed(const at::Tensor& values, std::ptrdiff_t used) const;
+  /// The place in a joined tensor that rule number `used` gives; 0: a whole one.
+  int place(std::ptrdiff_t used) const;
 
  private:
   std::vector<KeyRule> rules_;
@@ -39,7 +49,7 @@ class STRATA_API KeyRules {
 STRATA_API std::optional<std::string> rename(const std::string& name,
                                              const std::vector<KeyRule>& rules);
 STRATA_API TensorMap rename(const TensorMap& tensors, const std::vector<KeyRule>& rules);
-/// From our names to theirs; what `rules` drop cannot come back.
+/// From our names to theirs; what `rules` drop cannot come back. Throws UserError when they join.
 STRATA_API std::vector<KeyRule> inverse(const std::vector<KeyRule>& rules);
 
 /// Rules under the name by which a config chooses them.

@@ -13,10 +13,15 @@
 namespace strata::nn {
 namespace {
 
-/// Whether norm(conv(x)) can be computed as one convolution now.
+/// Whether norm(conv(x)) can be computed as one convolution now. No gradient may ask for the parts:
+/// there is none in evaluation, nor in a frozen tower behind nothing that learns.
 bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor& x) {
   const auto* layer = norm.batch_norm();
-  return layer != nullptr && !layer->is_training() && !at::GradMode::is_enabled() && x.is_cpu() &&
+  if (layer == nullptr || layer->is_training()) return false;
+  const bool learns = x.requires_grad() || conv->weight.requires_grad() ||
+                      (conv->bias.defined() && conv->bias.requires_grad()) ||
+                      layer->weight.requires_grad() || layer->bias.requires_grad();
+  return !(learns && at::GradMode::is_enabled()) && x.is_cpu() &&
          x.dim() == 4 && x.scalar_type() == conv->weight.scalar_type() &&
          layer->weight.scalar_type() == x.scalar_type() && layer->running_mean.defined() &&
          std::holds_alternative<torch::enumtype::kZeros>(conv->options.padding_mode()) &&

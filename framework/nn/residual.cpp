@@ -10,17 +10,20 @@ namespace strata::nn {
 ResidualBlock::ResidualBlock(const ResidualOptions& options, std::int64_t expansion) {
   const std::int64_t out = options.planes * expansion;
   if (options.stride == 1 && options.in_channels == out) return;
-  if (options.avg_down) pool_ = options.stride;
+  const bool pools = options.avg_down || options.anti_alias;
+  if (pools) pool_ = options.stride;
   downsample_ = std::make_shared<ConvNorm>(
-      conv2d(options.in_channels, out, 1, {.stride = options.avg_down ? 1 : options.stride}),
-      options.norm, Activation::none(), options.avg_down ? 1 : 0);
+      conv2d(options.in_channels, out, 1, {.stride = pools ? 1 : options.stride}), options.norm,
+      Activation::none(), options.avg_down ? 1 : 0);
 }
 
 at::Tensor ResidualBlock::shortcut(const at::Tensor& x) const {
-  if (!downsample_) return x;
-  if (pool_ == 1) return downsample_->forward(x);
-  return downsample_->forward(at::avg_pool2d(x, pool_, pool_, 0, /*ceil_mode=*/true,
-                                             /*count_include_pad=*/false));
+  return downsample_ ? downsample_->forward(pooled(x)) : x;
+}
+
+at::Tensor ResidualBlock::pooled(const at::Tensor& x) const {
+  if (pool_ == 1) return x;
+  return at::avg_pool2d(x, pool_, pool_, 0, /*ceil_mode=*/true, /*count_include_pad=*/false);
 }
 
 void ResidualBlock::add_layer(int number, torch::nn::Conv2d& conv, Norm& norm,
@@ -48,12 +51,13 @@ at::Tensor BasicBlock::forward(const at::Tensor& x) const {
   return conv_norm_act(conv2_, norm2_, Activation::relu(), y, shortcut(x));
 }
 
-Bottleneck::Bottleneck(const ResidualOptions& options) : ResidualBlock(options, expansion) {
+Bottleneck::Bottleneck(const ResidualOptions& options)
+    : ResidualBlock(options, expansion), anti_alias_(options.anti_alias) {
   const std::int64_t width = options.width > 0 ? options.width : options.planes;
   conv1_ =
       conv2d(options.in_channels, width, 1, {.stride = options.stride_first ? options.stride : 1});
   conv2_ = conv2d(width, width, 3,
-                  {.stride = options.stride_first ? 1 : options.stride,
+                  {.stride = options.stride_first || anti_alias_ ? 1 : options.stride,
                    .padding = options.dilation,
                    .dilation = options.dilation,
                    .groups = options.groups});
@@ -68,6 +72,7 @@ Bottleneck::Bottleneck(const ResidualOptions& options) : ResidualBlock(options, 
 at::Tensor Bottleneck::forward(const at::Tensor& x) const {
   at::Tensor y = conv_norm_act(conv1_, norm1_, Activation::relu(), x);
   y = conv_norm_act(conv2_, norm2_, Activation::relu(), y);
+  if (anti_alias_) y = pooled(y);
   return conv_norm_act(conv3_, norm3_, Activation::relu(), y, shortcut(x));
 }
 

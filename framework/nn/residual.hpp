@@ -17,6 +17,7 @@ struct ResidualOptions {
   std::int64_t width = 0;     // inner width of a bottleneck, 0: planes
   bool stride_first = false;  // bottleneck: stride in the first 1x1 ("caffe"), not in the 3x3
   bool avg_down = false;      // shortcut: average pooling, then a 1x1 of stride 1 (ResNet-D)
+  bool anti_alias = false;    // bottleneck: as avg_down, and pooling behind the 3x3, of stride 1 (CLIP)
   bool zero_init = false;     // last norm starts at 0, so that the block starts as the identity
   NormOptions norm{};
 };
@@ -36,6 +37,8 @@ class STRATA_API ResidualBlock : public torch::nn::Module {
     if (downsample_) register_module("downsample", downsample_);
   }
   void add_layer(int number, torch::nn::Conv2d& conv, Norm& norm, const ResidualOptions& options);
+  /// Means over squares of the block's stride, where it pools at all.
+  at::Tensor pooled(const at::Tensor& x) const;
 
  private:
   std::shared_ptr<ConvNorm> downsample_;
@@ -54,7 +57,8 @@ class STRATA_API BasicBlock final : public ResidualBlock {
   Norm norm1_, norm2_;
 };
 
-/// 1x1, 3x3, 1x1. Children conv1, bn1, conv2, bn2, conv3, bn3, downsample.{0,1}.
+/// 1x1, 3x3, 1x1. Children conv1, bn1, conv2, bn2, conv3, bn3, downsample.{0,1} (with avg_down
+/// {1,2}).
 class STRATA_API Bottleneck final : public ResidualBlock {
  public:
   static constexpr std::int64_t expansion = 4;
@@ -64,6 +68,7 @@ class STRATA_API Bottleneck final : public ResidualBlock {
  private:
   torch::nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, conv3_{nullptr};
   Norm norm1_, norm2_, norm3_;
+  bool anti_alias_;
 };
 
 }  // namespace strata::nn

@@ -31,6 +31,9 @@ TEST_P(BackboneParity, EqualsItsReference) {
       for (std::size_t i = 0; i < features.levels.size(); ++i) {
         named.emplace_back("feat." + spec.levels[i].name, features.levels[i]);
       }
+      for (const auto& [name, width] : spec.extras) {
+        named.emplace_back("feat." + name, features.extras.at(name));
+      }
       return named;
     };
     return std::pair<std::shared_ptr<torch::nn::Module>, tests::parity::Forward>(backbone, forward);

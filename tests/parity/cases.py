@@ -1,4 +1,5 @@
 """The cases: how the reference is built (in its own terms) and how Strata's config would say the same."""
+import clip_towers
 import reference as ref
 
 BN = dict(type="BN", requires_grad=True)
@@ -256,4 +257,5 @@ def segmentors() -> list[dict]:
 
 
 def all_cases() -> list[dict]:
-    return [*backbones(), *necks(), *heads(), *segmentors()]
+    return [*backbones(), *clip_towers.cases(backbone, table, IMAGE), *necks(), *heads(),
+            *segmentors()]

@@ -120,7 +120,9 @@ void expect_forward_without_gradients(const Case& fixture, torch::nn::Module& mo
     }
     std::vector<at::Tensor> inputs;
     for (const auto& [name, shape] : fixture.inputs) {
-      inputs.push_back(uniform(name, shape).to(type).contiguous(at::MemoryFormat::ChannelsLast));
+      at::Tensor input = uniform(name, shape).to(type);
+      if (input.dim() == 4) input = input.contiguous(at::MemoryFormat::ChannelsLast);
+      inputs.push_back(input);
     }
     for (const auto& [name, tensor] : forward(inputs)) {
       const Case::Limits& limits = fixture.modes.at("eval").tensors.at(name);
@@ -351,7 +353,9 @@ Result run_component(const Case& fixture, const std::string& mode, torch::nn::Mo
   std::vector<at::Tensor> inputs;
   Result result;
   for (const auto& [name, shape] : fixture.inputs) {
-    inputs.push_back(uniform(name, shape).to(dtype).contiguous(format).requires_grad_());
+    at::Tensor input = uniform(name, shape).to(dtype);
+    if (input.dim() == 4) input = input.contiguous(format);
+    inputs.push_back(input.requires_grad_());
   }
   at::Tensor loss;
   for (const auto& [name, tensor] : forward(inputs)) {
