@@ -1,5 +1,6 @@
 // What the backbones promise beside the numbers: shapes, counts, options, errors, gradients.
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -83,7 +84,12 @@ INSTANTIATE_TEST_SUITE_P(
         "type='HRNet', variant='hr18s', out_indices=[-1, 0, 2]",
         "type='HRNet', variant='w18_small', out='concat', fuse_upsample='nearest'",
         "type='EfficientNet'", "type='EfficientNet', out_indices=[-1, 3]",
-        "type='EfficientNet', variant='b1', out_indices=[0]"));
+        "type='EfficientNet', variant='b1', out_indices=[0]",
+        "type='CLIPResNetWithAttention', layers=[1, 2, 1, 1], width=4, output_dim=8",
+        "type='CLIPVisionTransformer', width=64, layers=4, heads=1, output_dim=8",
+        "type='CLIPVisionTransformer', variant='L/14', width=64, layers=6, heads=1",
+        "type='CLIPVisionTransformer', variant='B/32', width=64, layers=4, heads=1, "
+        "out_indices=[1, 2], pyramid=false, get_embeddings=false"));
 
 // Counts of the HRNet paper's repository and of segmentation_models_pytorch's encoders.
 TEST(Backbones, HaveTheirReferencesParameters) {
@@ -106,7 +112,17 @@ TEST(Backbones, HaveTheirReferencesParameters) {
       {"type='EfficientNet', variant='b4', keep_head=true", 17548616},
       {"type='EfficientNet', variant='b5', keep_head=true", 28340784},
       {"type='EfficientNet', variant='b6', keep_head=true", 40735704},
-      {"type='EfficientNet', variant='b7', keep_head=true", 63786960}};
+      {"type='EfficientNet', variant='b7', keep_head=true", 63786960},
+      // Of CLIP, OpenAI's archives less the text tower and logit_scale, and with positions for
+      // larger images and the pyramid.
+      {"type='CLIPResNetWithAttention', input_resolution=224", 102007137 - 63690240 - 1},
+      {"type='CLIPResNetWithAttention'", 38740832},
+      {"type='CLIPResNetWithAttention', layers=[3, 4, 23, 3], output_dim=512, "
+       "input_resolution=224",
+       119688033 - 63428096 - 1},
+      {"type='CLIPVisionTransformer', input_resolution=224, pyramid=false",
+       149620737 - 63428096 - 1},
+      {"type='CLIPVisionTransformer'", 86238720 + 7087872}};
   for (const auto& [options, count] : expected) {
     EXPECT_EQ(parameters(*build(options).backbone), count) << options;
   }
@@ -134,6 +150,53 @@ TEST(Backbones, TakeImagesOfAnyNumberOfBands) {
     built.backbone->eval();
     EXPECT_EQ(built.backbone->forward(at::rand({1, 5, 32, 32})).levels.size(), 4) << options;
   }
+}
+
+TEST(Backbones, OfClipGiveEmbeddingsWhereTheyAreAskedFor) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [options, places] :
+       {std::pair{"type='CLIPResNetWithAttention', layers=[1, 1, 1, 1], width=4, output_dim=8", 3},
+        {"type='CLIPVisionTransformer', width=64, layers=4, heads=1, output_dim=8", 5}}) {
+    Built built = build(options);
+    EXPECT_EQ(built.spec.extras, (std::map<std::string, std::int64_t>{{"dense", 8}, {"global", 8}}));
+    built.backbone->eval();
+    const Features features = built.backbone->forward(at::rand({2, 3, 65, 70}));
+    EXPECT_EQ(features.extras.at("global").sizes(), (std::vector<std::int64_t>{2, 8}));
+    EXPECT_EQ(features.extras.at("dense").sizes(),
+              (std::vector<std::int64_t>{2, 8, places, places}));
+    built = build(std::string(options) + ", get_embeddings=false");
+    EXPECT_TRUE(built.spec.extras.empty());
+    EXPECT_TRUE(built.backbone->forward(at::rand({2, 3, 64, 64})).extras.empty());
+    std::vector<std::string> unused;
+    for (const auto& item : built.backbone->named_parameters()) {
+      if (!item.value().requires_grad()) unused.push_back(item.key().substr(0, 8));
+    }
+    EXPECT_THAT(unused, testing::Each(testing::AnyOf("attnpool", "ln_post.", "proj")));
+  }
+  EXPECT_NE(error_of("type='CLIPVisionTransformer', patch_size=20").find("pyramid = false"),
+            std::string::npos);
+  EXPECT_NE(error_of("type='CLIPVisionTransformer', out_indices=[1, 2]").find("must be four"),
+            std::string::npos);
+  EXPECT_NE(error_of("type='CLIPResNetWithAttention', input_resolution=230").find("multiple of 32"),
+            std::string::npos);
+}
+
+TEST(Backbones, FoldFrozenBatchNormsInTrainingSteps) {
+  Built built = build("type='CLIPResNetWithAttention', layers=[1, 1, 1, 1], width=4");
+  const at::Tensor image = at::rand({1, 3, 64, 64});
+  built.backbone->eval();
+  at::Tensor want;
+  {
+    const at::NoGradGuard no_grad;
+    want = built.backbone->forward(image).levels[3];
+  }
+  const at::Tensor learning = built.backbone->forward(image).levels[3];
+  EXPECT_TRUE(learning.requires_grad());
+  for (at::Tensor& parameter : built.backbone->parameters()) parameter.set_requires_grad(false);
+  const at::Tensor frozen = built.backbone->forward(image).levels[3];
+  EXPECT_TRUE(at::equal(frozen, want));  // the very same path
+  EXPECT_FALSE(frozen.requires_grad());
+  EXPECT_TRUE(at::allclose(frozen, learning, 1e-4, 1e-5));
 }
 
 TEST(Backbones, PadEfficientNetForItsNominalResolution) {

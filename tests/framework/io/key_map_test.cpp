@@ -58,6 +58,28 @@ TEST(KeyRules, MistakesInRules) {
             "\"a.* => b.*.*\" has more stars on its right side than on its left");
 }
 
+TEST(KeyRules, JoinPartsInTheirOrderAndTransposeWhereAsked) {
+  const auto transposed = [](const at::Tensor& matrix) { return matrix.t(); };
+  std::vector<KeyRule> rules = {{"*.q.weight", "*.in.weight"}, {"*.k.weight", "*.in.weight"},
+                                {"proj.weight", "proj", false, transposed, transposed}};
+  rules[0].join = 1;
+  rules[1].join = 2;
+  const at::Tensor q = at::rand({2, 3}), k = at::rand({4, 3}), proj = at::rand({2, 3});
+  const TensorMap file = {{"a.k.weight", k}, {"proj.weight", proj}, {"a.q.weight", q}};
+  for (const TensorMap& renamed :
+       {KeyRules(rules).rename(file),
+        match_keys(file, {"a.in.weight", "proj"}, {.layouts = {{}, {"parts", rules}}}).tensors}) {
+    EXPECT_EQ(names_of(renamed), (std::vector<std::string>{"a.in.weight", "proj"}));
+    EXPECT_TRUE(at::equal(renamed[0].second, at::cat({q, k})));
+    EXPECT_TRUE(at::equal(renamed[1].second, proj.t()));
+  }
+  const KeyMatch match =
+      match_keys(file, {"a.in.weight", "proj"}, {.layouts = {{}, {"parts", rules}}});
+  EXPECT_EQ(match.layout, "parts");
+  EXPECT_EQ(match.matched, 2u);
+  EXPECT_THROW(inverse(rules), UserError);
+}
+
 TEST(MatchKeys, OurOwnNamesWin) {
   MatchOptions options;
   options.layouts.push_back({"other", {{"fc", "", true}}});
