@@ -210,15 +210,71 @@ Rules timm_resnetd() {
   return rules;
 }
 
+/// [..., 4 C] of patch merging: from four neighbours (0,0), (1,0), (0,1), (1,1) with C channels
+/// each to C channels with their neighbours (0,0), (0,1), (1,0), (1,1) each; and back.
+at::Tensor by_channel(const at::Tensor& by_neighbour) {
+  return by_neighbour.unflatten(-1, {2, 2, -1}).transpose(-3, -2).movedim(-1, -3).flatten(-3);
+}
+at::Tensor by_neighbour(const at::Tensor& by_channel) {
+  return by_channel.unflatten(-1, {-1, 2, 2}).movedim(-3, -1).transpose(-3, -2).flatten(-3);
+}
+
+/// timm's Swin, and its authors', which counts the way down to a stage with the stage before.
+Rules swin(bool timm) {
+  Rules rules = dropping({"head", "norm"});
+  rules.push_back({"layers.*.blocks.*.attn_mask", "", true});
+  rules.push_back({"patch_embed.proj", "patch_embed.projection"});
+  const std::pair<const char*, const char*> parts[] = {{"norm1", "norm1"},
+                                                       {"attn", "attn.w_msa"},
+                                                       {"norm2", "norm2"},
+                                                       {"mlp.fc1", "ffn.layers.0.0"},
+                                                       {"mlp.fc2", "ffn.layers.1"}};
+  for (const auto& [theirs, ours] : parts) {
+    rules.push_back({std::string("layers.*.blocks.*.") + theirs + ".**",
+                     std::string("stages.*.blocks.*.") + ours + ".**"});
+  }
+  for (int stage = 0; stage < 3; ++stage) {
+    const std::string theirs = "layers." + std::to_string(stage + (timm ? 1 : 0)) + ".downsample";
+    const std::string ours = "stages." + std::to_string(stage) + ".downsample";
+    rules.push_back({theirs, ours, false, &by_channel, &by_neighbour});
+  }
+  return rules;
+}
+
+Rules timm_vit() { return dropping({"head", "head_dist", "dist_token", "pre_logits", "fc_norm"}); }
+
+/// mmseg's, which is built of mmcv's attention and feed-forward network.
+Rules mmseg_vit() {
+  return {{"patch_embed.projection", "patch_embed.proj"},
+          {"ln1", "norm"},
+          {"layers.*.ln1.**", "blocks.*.norm1.**"},
+          {"layers.*.attn.attn.in_proj_weight", "blocks.*.attn.qkv.weight"},
+          {"layers.*.attn.attn.in_proj_bias", "blocks.*.attn.qkv.bias"},
+          {"layers.*.attn.attn.out_proj.**", "blocks.*.attn.proj.**"},
+          {"layers.*.ln2.**", "blocks.*.norm2.**"},
+          {"layers.*.ffn.layers.0.0.**", "blocks.*.mlp.fc1.**"},
+          {"layers.*.ffn.layers.1.**", "blocks.*.mlp.fc2.**"}};
+}
+
 }  // namespace
 
 std::vector<std::string> key_layouts() {
-  std::vector<std::string> names = {"torchvision.resnet",  "timm.resnet",
-                                    "timm.resnetd",        "timm.hrnet",
-                                    "detectron2.resnet",   "lukemelas.efficientnet",
-                                    "transformers.resnet", "transformers.efficientnet",
-                                    "openai.clip_visual",  "openai.clip_text",
-                                    "transformers.clip_visual", "transformers.clip_text"};
+  std::vector<std::string> names = {"torchvision.resnet",
+                                    "timm.resnet",
+                                    "timm.resnetd",
+                                    "timm.hrnet",
+                                    "detectron2.resnet",
+                                    "lukemelas.efficientnet",
+                                    "transformers.resnet",
+                                    "transformers.efficientnet",
+                                    "timm.vit",
+                                    "mmseg.vit",
+                                    "timm.swin",
+                                    "microsoft.swin",
+                                    "openai.clip_visual",
+                                    "openai.clip_text",
+                                    "transformers.clip_visual",
+                                    "transformers.clip_text"};
   for (const char* library : {"timm", "torchvision"}) {
     for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
       names.push_back(std::string(library) + ".efficientnet_b" + number);
@@ -237,6 +293,10 @@ std::vector<io::KeyRule> key_rules(const std::string& layout) {
   if (layout == "detectron2.resnet") return detectron2_resnet();
   if (layout == "transformers.resnet") return transformers_resnet();
   if (layout == "transformers.efficientnet") return transformers_efficientnet();
+  if (layout == "timm.vit") return timm_vit();
+  if (layout == "mmseg.vit") return mmseg_vit();
+  if (layout == "timm.swin") return swin(true);
+  if (layout == "microsoft.swin") return swin(false);
   if (layout == "openai.clip_visual") return openai_clip(true);
   if (layout == "openai.clip_text") return openai_clip(false);
   if (layout == "transformers.clip_visual") return transformers_clip(true);

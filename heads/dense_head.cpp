@@ -220,7 +220,7 @@ TensorMap DenseHead::forward(const DateFeatures& features) {
       }
       inputs = {at::cat(inputs, 1)};
     }
-    at::Tensor x = decode(inputs);
+    at::Tensor x = decode_features(inputs, date);
     if (dropout_) x = dropout_->forward(x);
     raw.emplace_back(tensor_name(t), conv_seg_->forward(x));
   }

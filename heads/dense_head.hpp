@@ -99,6 +99,10 @@ class STRATA_API DenseHead : public Head {
 
   /// The maps of plan().levels -> [N, channels, h, w].
   virtual at::Tensor decode(const std::vector<at::Tensor>& inputs) = 0;
+  /// The same for heads that also read extras of the features (texts): these are all of the date's.
+  virtual at::Tensor decode_features(const std::vector<at::Tensor>& inputs, const Features&) {
+    return decode(inputs);
+  }
 
   const DenseHeadPlan& plan() const { return plan_; }
   const DenseHeadOptions& options() const { return options_; }

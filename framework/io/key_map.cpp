@@ -139,7 +139,14 @@ class Renamed {
   TensorMap take() {
     for (auto& [name, found] : joined_) {
       std::vector<at::Tensor> parts;
-      for (auto& [place, tensor] : found.second) parts.push_back(tensor);
+      for (auto& [place, tensor] : found.second) {
+        const at::Tensor& first = parts.empty() ? tensor : parts.front();
+        if (tensor.dim() == 0 || tensor.sizes().slice(1) != first.sizes().slice(1) ||
+            tensor.scalar_type() != first.scalar_type()) {
+          throw CheckpointError("the parts of \"" + name + "\" do not fit together");
+        }
+        parts.push_back(tensor);
+      }
       tensors_[found.first].second = at::cat(parts, 0);
     }
     return std::move(tensors_);

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "backbones/backbone.hpp"
+#include "backbones/key_maps.hpp"
 #include "framework/io/weights.hpp"
 #include "tests/support/build.hpp"
 #include "tests/support/parity.hpp"
@@ -89,7 +90,18 @@ INSTANTIATE_TEST_SUITE_P(
         "type='CLIPVisionTransformer', width=64, layers=4, heads=1, output_dim=8",
         "type='CLIPVisionTransformer', variant='L/14', width=64, layers=6, heads=1",
         "type='CLIPVisionTransformer', variant='B/32', width=64, layers=4, heads=1, "
-        "out_indices=[1, 2], pyramid=false, get_embeddings=false"));
+        "out_indices=[1, 2], pyramid=false, get_embeddings=false",
+        "type='VisionTransformer', variant='deit-tiny', depth=4",
+        "type='VisionTransformer', variant='vit-b/32', embed_dim=32, num_heads=2, out_channels=24",
+        "type='VisionTransformer', patch_size=14, embed_dim=32, num_heads=2, depth=4",
+        "type='VisionTransformer', patch_size=8, embed_dim=32, num_heads=2, depth=1",
+        "type='VisionTransformer', patch_size=20, embed_dim=32, num_heads=2, depth=2, "
+        "pyramid=false, out_indices=[0, 1]",
+        "type='SwinTransformer', embed_dims=24",
+        "type='SwinTransformer', variant='base', "
+        "embed_dims=16, num_heads=[1, 2, 4, 8], window_size=3, out_indices=[1, 2]",
+        "type='SwinTransformer', patch_size=2, embed_dims=16, depths=[1, 2], num_heads=[2, 4], "
+        "out_indices=[0, 1], patch_norm=false, qk_scale=0.1, drop_rate=0.1, attn_drop_rate=0.1"));
 
 // Counts of the HRNet paper's repository and of segmentation_models_pytorch's encoders.
 TEST(Backbones, HaveTheirReferencesParameters) {
@@ -122,7 +134,17 @@ TEST(Backbones, HaveTheirReferencesParameters) {
        119688033 - 63428096 - 1},
       {"type='CLIPVisionTransformer', input_resolution=224, pyramid=false",
        149620737 - 63428096 - 1},
-      {"type='CLIPVisionTransformer'", 86238720 + 7087872}};
+      {"type='CLIPVisionTransformer'", 86238720 + 7087872},
+      {"type='VisionTransformer', variant='deit-tiny', pyramid=false", 5524416},
+      {"type='VisionTransformer', pyramid=false", 21665664},
+      {"type='VisionTransformer', pyramid=false, img_size=256", 21688704},
+      {"type='VisionTransformer', img_size=256, out_channels=768", 29072256},
+      {"type='VisionTransformer', variant='deit-base', pyramid=false", 85798656},
+      {"type='VisionTransformer', variant='vit-b/32', pyramid=false", 87455232},
+      {"type='VisionTransformer', variant='vit-b/8', pyramid=false", 85807872},
+      {"type='SwinTransformer'", 27520698},
+      {"type='SwinTransformer', variant='small'", 48838602},
+      {"type='SwinTransformer', variant='base'", 86745016}};
   for (const auto& [options, count] : expected) {
     EXPECT_EQ(parameters(*build(options).backbone), count) << options;
   }
@@ -213,7 +235,12 @@ TEST(Backbones, SendGradientsToEveryTrainedParameter) {
        {"type='ResNet', depth=18, zero_init_residual=false", "type='ResNetV1d', depth=50",
         "type='HRNet', variant='w18_small'", "type='EfficientNet', keep_head=true",
         "type='EfficientNet', out_indices=[0, 1]", "type='ResNet', depth=18, out_indices=[0]",
-        "type='HRNet', variant='w18_small', out_indices=[0]"}) {
+        "type='HRNet', variant='w18_small', out_indices=[0]",
+        "type='VisionTransformer', embed_dim=32, num_heads=2, out_channels=24",
+        "type='VisionTransformer', embed_dim=32, num_heads=2, pyramid=false, out_indices=[2]",
+        "type='SwinTransformer', embed_dims=24",
+        "type='SwinTransformer', embed_dims=24, "
+        "out_indices=[0, 1]"}) {
     Built built = build(options);
     built.backbone->train();
     at::Tensor loss = at::zeros({});
@@ -240,6 +267,57 @@ TEST(Backbones, KeepStatisticsWithNormEval) {
       EXPECT_EQ(item.value().abs().max().item<double>(), 0) << options << " " << item.key();
     }
   }
+}
+
+TEST(Backbones, GiveEveryParameterToOneLayer) {
+  for (const char* options :
+       {"type='VisionTransformer', embed_dim=32, num_heads=2, out_channels=24",
+        "type='SwinTransformer', embed_dims=24",
+        "type='SwinTransformer', embed_dims=24, "
+        "out_indices=[1, 2]",
+        "type='EfficientNet', keep_head=true", "type='HRNet'"}) {
+    const Built built = build(options);
+    std::map<std::string, int> seen;
+    for (const auto& layer : built.backbone->layers()) {
+      for (const std::string& path : layer) {
+        for (const auto& item : built.backbone->named_parameters()) {
+          seen[item.key()] += item.key() == path || item.key().starts_with(path + ".");
+        }
+      }
+    }
+    for (const auto& [name, count] : seen) EXPECT_EQ(count, 1) << options << " " << name;
+    EXPECT_EQ(seen.size(), built.backbone->parameters().size());
+  }
+}
+
+// Classifiers of 14 x 14 patches serve 16 x 16, and of a distilled DeiT's two tokens one stays.
+TEST(Backbones, TakeWeightsOfClassifiers) {
+  const char* toml =
+      "type='VisionTransformer', embed_dim=8, num_heads=2, depth=2, out_indices="
+      "[0, 0, 1, 1], img_size=";
+  const auto stored = build(toml + std::string("224, pyramid=false")).backbone;
+  const auto backbone = build(toml + std::string("256, out_channels=4")).backbone;
+  TensorMap file = io::state_of(*stored);
+  file.emplace_back("head.weight", at::zeros({10, 8}));
+  const auto load = [&](const TensorMap& tensors) {
+    return io::load_state(*backbone, io::rename(tensors, backbones::key_rules("timm.vit")), "file",
+                          {.pretrained = true});
+  };
+  const io::LoadReport report = load(file);
+  EXPECT_EQ(report.adapted,
+            std::vector<std::string>{"pos_embed: file [1, 197, 8], model [1, 257, 8]"});
+  EXPECT_EQ(report.fresh.size(), 20U);  // the projection's and the pyramid's
+  EXPECT_EQ(report.matched.size(), file.size() - 2);
+  const at::Tensor resized = backbone->named_parameters()["pos_embed"].clone();
+  for (auto& [name, tensor] : file) {
+    if (name != "pos_embed") continue;
+    tensor = at::cat({tensor.narrow(1, 0, 1), at::ones({1, 1, 8}), tensor.narrow(1, 1, 196)}, 1);
+  }
+  file.emplace_back("dist_token", at::zeros({1, 1, 8}));
+  load(file);
+  EXPECT_TRUE(at::equal(backbone->named_parameters()["pos_embed"], resized));
+  // A checkpoint of this model must be whole.
+  EXPECT_THROW(io::load_state(*backbone, io::state_of(*stored), "file"), io::WeightsError);
 }
 
 TEST(Backbones, StartTheSameFromTheSameSeed) {
@@ -275,6 +353,26 @@ TEST(Backbones, ExplainWhatDoesNotFit) {
        "model.backbone.width: must be 18, 30, 32, 40, 44, 48 or 64, got 20"},
       {"type='HRNet', width=18, variant='w18'",
        "model.backbone.variant: cannot be combined with width"},
+      {"type='VisionTransformer', num_heads=5",
+       "model.backbone.num_heads: must divide the width of a token, 384, got 5"},
+      {"type='VisionTransformer', out_indices=[3, 5, 12]",
+       "model.backbone.out_indices: blocks are 0 to 11, got 12"},
+      {"type='VisionTransformer', out_indices=[3, 2]",
+       "model.backbone.out_indices: must rise, got 2 after 3"},
+      {"type='VisionTransformer', out_indices=[3, 5]",
+       "model.backbone.out_indices: a pyramid is made of four, got 2; write four, or pyramid = "
+       "false"},
+      {"type='VisionTransformer', patch_size=12",
+       "model.backbone.patch_size: a pyramid needs patches of 8, 14, 16 or 32, got 12; change it, "
+       "or write pyramid = false"},
+      {"type='SwinTransformer', depths=[2, 2]",
+       "model.backbone.num_heads: must have one number for each of the 2 stages, got 4"},
+      {"type='SwinTransformer', num_heads=[3, 6, 13, 24]",
+       "model.backbone.num_heads: must divide the width of stage 2, 384, got 13"},
+      {"type='SwinTransformer', out_indices=[0, 4]",
+       "model.backbone.out_indices: stages are 0 to 3, got 4"},
+      {"type='SwinTransformer', out_indices=[1, 0]",
+       "model.backbone.out_indices: levels must be listed from fine to coarse, got 0 after 1"},
       {"type='ResNet', depth=18, norm={type='GN', groups=48}",
        "model.backbone.norm: groups must divide the 64 channels of every layer, got 48"}};
   for (const auto& [options, message] : expected) {

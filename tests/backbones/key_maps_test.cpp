@@ -85,6 +85,73 @@ void expect_translates(const std::string& library) {
 TEST(KeyMaps, TranslateEveryNameOfTimmsEfficientNet) { expect_translates("timm"); }
 TEST(KeyMaps, TranslateEveryNameOfTorchvisionsEfficientNet) { expect_translates("torchvision"); }
 
+// Names by hand: tests/parity/attention.py.
+TEST(KeyMaps, TranslateEveryNameOfSwin) {
+  const io::KeyRules timm(backbones::key_rules("timm.swin"));
+  const io::KeyRules microsoft(backbones::key_rules("microsoft.swin"));
+  std::ifstream stream(STRATA_SOURCE_DIR "/tests/data/parity/maps/swin_tiny_timm.txt");
+  std::string theirs, ours;
+  int count = 0;
+  while (stream >> theirs >> ours) {
+    ++count;
+    EXPECT_EQ(timm.rename(theirs), ours);
+    const std::size_t downsample = theirs.find(".downsample");
+    if (downsample != std::string::npos) --theirs[downsample - 1];
+    EXPECT_EQ(microsoft.rename(theirs), ours);
+  }
+  EXPECT_EQ(count, 169);
+  for (const char* dropped : {"norm.weight", "head.fc.weight", "head.bias"}) {
+    EXPECT_FALSE(timm.rename(dropped)) << dropped;
+  }
+  EXPECT_FALSE(microsoft.rename("layers.0.blocks.1.attn_mask"));
+  EXPECT_EQ(microsoft.rename("norm3.weight"), "norm3.weight");
+}
+
+// Patch merging: channel c of the neighbour (row, column) is 4 c + 2 row + column in mmseg, and
+// (2 column + row) C + c in timm.
+TEST(KeyMaps, OrderTheChannelsOfSwinsPatchMerging) {
+  constexpr std::int64_t kChannels = 3;
+  at::Tensor theirs = at::empty({4 * kChannels}), ours = at::empty({4 * kChannels});
+  for (std::int64_t c = 0; c < kChannels; ++c) {
+    for (std::int64_t row = 0; row < 2; ++row) {
+      for (std::int64_t column = 0; column < 2; ++column) {
+        const auto value = static_cast<double>(100 * c + 10 * row + column);
+        theirs[(2 * column + row) * kChannels + c] = value;
+        ours[4 * c + 2 * row + column] = value;
+      }
+    }
+  }
+  const auto rules = backbones::key_rules("timm.swin");
+  const TensorMap file = {{"layers.2.downsample.norm.weight", theirs},
+                          {"layers.2.downsample.reduction.weight", theirs.repeat({5, 1})}};
+  const TensorMap renamed = io::rename(file, rules);
+  EXPECT_EQ(renamed[0].first, "stages.1.downsample.norm.weight");
+  EXPECT_TRUE(at::equal(renamed[0].second, ours));
+  EXPECT_TRUE(at::equal(renamed[1].second, ours.repeat({5, 1})));
+  const TensorMap back = io::rename(renamed, io::inverse(rules));
+  EXPECT_EQ(back[1].first, file[1].first);
+  EXPECT_TRUE(at::equal(back[1].second, file[1].second));
+  const io::KeyMatch match = io::match_keys(
+      file, {"stages.1.downsample.norm.weight", "stages.1.downsample.reduction.weight"},
+      {.layouts = {{"timm.swin", rules}}});
+  EXPECT_TRUE(at::equal(match.tensors[0].second, ours));
+}
+
+TEST(KeyMaps, TranslateMmsegsVisionTransformer) {
+  const io::KeyRules rules(backbones::key_rules("mmseg.vit"));
+  const std::pair<const char*, const char*> pairs[] = {
+      {"cls_token", "cls_token"},
+      {"patch_embed.projection.weight", "patch_embed.proj.weight"},
+      {"layers.3.ln1.bias", "blocks.3.norm1.bias"},
+      {"layers.3.attn.attn.in_proj_weight", "blocks.3.attn.qkv.weight"},
+      {"layers.3.attn.attn.in_proj_bias", "blocks.3.attn.qkv.bias"},
+      {"layers.3.attn.attn.out_proj.bias", "blocks.3.attn.proj.bias"},
+      {"layers.11.ffn.layers.0.0.weight", "blocks.11.mlp.fc1.weight"},
+      {"layers.11.ffn.layers.1.weight", "blocks.11.mlp.fc2.weight"},
+      {"ln1.weight", "norm.weight"}};
+  for (const auto& [theirs, ours] : pairs) EXPECT_EQ(rules.rename(theirs), ours) << theirs;
+}
+
 // As Detectron2's own converter names torchvision's ResNet.
 TEST(KeyMaps, TranslateDetectron2sResNet) {
   const io::KeyRules rules(backbones::key_rules("detectron2.resnet"));

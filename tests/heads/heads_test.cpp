@@ -37,12 +37,23 @@ class HeadParity : public testing::TestWithParam<std::string> {};
 TEST_P(HeadParity, MatchesMmseg) {
   parity::check_component(GetParam(), [](const parity::Case& fixture) {
     std::vector<std::int64_t> channels;
-    for (const auto& [name, shape] : fixture.inputs) channels.push_back(shape[1]);
+    std::map<std::string, std::int64_t> extras;
+    for (const auto& [name, shape] : fixture.inputs) {
+      if (name.starts_with("in.")) channels.push_back(shape[1]);
+      if (name.starts_with("text.")) extras[name] = shape.back();
+    }
+    FeatureSpec input = levels_of(channels);
+    input.extras = extras;
     auto head = bind_slot<Head>(fixture.strata, "model.decode_head")
-                    .build({levels_of(channels), labels_of({label_of("label", 5, "semantic")})});
-    parity::Forward forward = [head](const std::vector<at::Tensor>& inputs) {
+                    .build({input, labels_of({label_of("label", 5, "semantic")})});
+    parity::Forward forward = [head, extras](const std::vector<at::Tensor>& inputs) {
       TensorMap named;
-      for (auto& [name, tensor] : head->forward({{inputs, {}}})) {
+      Features features;  // the levels, then the texts, as their names are sorted
+      features.levels.assign(inputs.begin(),
+                             inputs.end() - static_cast<std::ptrdiff_t>(extras.size()));
+      std::size_t next = features.levels.size();
+      for (const auto& [name, width] : extras) features.extras[name] = inputs[next++];
+      for (auto& [name, tensor] : head->forward({features})) {
         named.emplace_back("out." + name, tensor);
       }
       return named;
@@ -53,6 +64,41 @@ TEST_P(HeadParity, MatchesMmseg) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, HeadParity, testing::ValuesIn(parity::case_names("head")),
                          [](const auto& test) { return test.param; });
+
+// The counts of ChangeCLIP's decoder behind an FPN of 256 channels, for texts of both towers.
+TEST(SwinTextDecode, HasItsReferencesParameters) {
+  const std::pair<std::int64_t, std::int64_t> counts[] = {{1024, 4754030}, {512, 4622958}};
+  const LabelSpecs change = labels_of({label_of("change", 2, "change")});
+  for (const auto& [width, count] : counts) {
+    FeatureSpec input = levels_of({256, 256, 256, 256});
+    input.extras = {{"text.0", width}, {"text.1", width}};
+    const auto head = head_slot("{type = \"SwinTextDecode\"}").build({input, change});
+    std::int64_t parameters = 0;
+    for (const at::Tensor& parameter : head->parameters()) parameters += parameter.numel();
+    EXPECT_EQ(parameters, count);
+    const auto names = head->named_parameters();
+    for (const char* name :
+         {"linearA.0.weight", "linearB.1.bias", "layer1.up.up.up.1.weight",
+          "layer1.up.up.up.2.bias", "layer2.up.layer.blocks.0.low_rank_bilinear.WQ.weight",
+          "layer2.up.layer.blocks.1.proj.weight", "layer3.up.conv_relu.0.bias",
+          "layer3.conv_relu.0.weight", "layer3.conv2.0.weight", "conv_seg.weight",
+          "layer3.up.layer.blocks.1.attn.relative_position_bias_table",
+          "layer3.up.layer.blocks.1.mlp.fc2.weight"}) {
+      EXPECT_TRUE(names.contains(name)) << name;
+    }
+  }
+}
+
+TEST(SwinTextDecode, SaysWhatItNeeds) {
+  const Head::Context plain{levels_of({16, 16, 16}), kLand};
+  EXPECT_EQ(error_of("{type = \"SwinTextDecode\", use_text = true}", plain),
+            "test.toml:1:41: head.use_text: there are no text features to attend to, got true; "
+            "leave it out, or use a model with texts");
+  EXPECT_NE(error_of("{type = \"SwinTextDecode\", channels = 70, norm = \"BN\"}", plain)
+                .find("head.channels: must be a multiple of 4 and of twice the number of heads, 2, "
+                      "got 70"),
+            std::string::npos);
+}
 
 // Any number of levels of any channels, with nothing written but the type.
 TEST(EveryHead, RunsOnWhateverLevelsThereAre) {
@@ -67,7 +113,9 @@ TEST(EveryHead, RunsOnWhateverLevelsThereAre) {
           const std::int64_t size = std::max<std::int64_t>(2, 32 >> i);
           levels.push_back(at::randn({2, channels.back(), size, size + 1}));
         }
-        const Slot<Head> slot = head_slot("{type = \"" + type + "\", channels = 8}");
+        // The groups of its norm want more channels.
+        const char* width = type == "SwinTextDecode" ? "64" : "8";
+        const Slot<Head> slot = head_slot("{type = \"" + type + "\", channels = " + width + "}");
         const Head::Context context{levels_of(channels), kLand, auxiliary};
         slot.ask(&Head::Statics::check, context);
         auto head = slot.build(context);

@@ -1,6 +1,7 @@
 """The cases: how the reference is built (in its own terms) and how Strata's config would say the same."""
 import clip_towers
 import reference as ref
+import attention as tr
 
 BN = dict(type="BN", requires_grad=True)
 IMAGE = (2, 3, 64, 64)
@@ -87,6 +88,38 @@ def backbones() -> list[dict]:
                               dict(smp="efficientnet-b0"), dict(type="EfficientNet", variant="b0"),
                               "efficientnet_b0", image=image, names=[None, "stem", 0, 1, 2, 3],
                               build=lambda config: ref.SmpEfficientNet(config["smp"])))
+    return cases + transformers()
+
+
+def transformers() -> list[dict]:
+    cases = []
+    build = lambda config: tr.TimmViT(**config)
+    narrow = dict(img_size=64, patch_size=16, embed_dim=32, depth=4, num_heads=2)
+    small = dict(img_size=256, patch_size=16, embed_dim=384, depth=12, num_heads=6)
+    for name, image, size, channels, taps, extra in [
+            ("vit_narrow", IMAGE, narrow, 24, [0, 1, 2, 3], dict(out_indices=[0, 1, 2, 3])),
+            ("vit_narrow_odd", IMAGE_ODD, narrow, None, [0, 1, 2, 3],
+             dict(out_indices=[0, 1, 2, 3])),
+            ("vit_deit_small", IMAGE, small, 768, [3, 5, 7, 11], {})]:
+        options = dict(type="VisionTransformer") | size | extra
+        cases.append(backbone(
+            name, "timm VisionTransformer" + ("" if size is narrow else " deit_small"),
+            dict(taps=taps, out_channels=channels) | size,
+            options | (dict(out_channels=channels) if channels else {}), name, build=build,
+            image=image))
+    narrow = dict(embed_dims=16, depths=[2, 2, 2, 2], num_heads=[1, 2, 2, 4], drop_path_rate=0.0)
+    for name, reference, image, options in [
+            ("swin_narrow", "mmseg SwinTransformer", IMAGE, narrow),
+            ("swin_narrow_odd", "mmseg SwinTransformer", (2, 3, 67, 90),
+             narrow | dict(window_size=3, qkv_bias=False)),
+            ("swin_narrow_timm", "timm SwinTransformer", (2, 3, 96, 96),
+             narrow | dict(window_size=2)),
+            ("swin_tiny", "mmseg SwinTransformer", IMAGE, dict(drop_path_rate=0.0))]:
+        options = dict(type="SwinTransformer") | options
+        timm = name.endswith("timm")
+        cases.append(backbone(name, reference, options | (dict(img_size=96) if timm else {}),
+                              options, name, image=image,
+                              build=tr.build_timm_swin if timm else ref.build_mmseg))
     return cases
 
 
@@ -190,6 +223,13 @@ def heads() -> list[dict]:
         common = dict(type=kind, dropout_ratio=0.0) | options
         cases.append(part("head", name, f"mmseg {kind}",
                           common | dict(num_classes=5, norm_cfg=BN), common, inputs))
+    for name, inputs, window in [("head_swin_text", LEVELS, 7), ("head_swin_text_odd", LEVELS_ODD, 3)]:
+        strata = dict(type="SwinTextDecode", channels=64, window_size=window, drop_path=[0.0, 0.0],
+                      dropout_ratio=0.0)
+        config = dict(in_channels=CHANNELS, text_dim=10, channels=64, num_classes=5, window=window)
+        cases.append(part("head", name, "the formulas of ChangeCLIP's decoder", config, strata,
+                          inputs) | dict(build=lambda config: tr.SwinTextDecode(**config),
+                                         texts=[(2, 2, 10), (2, 3, 10)]))
     return cases
 
 

@@ -85,7 +85,7 @@ class Fixture:
 def write_keys(path: pathlib.Path, title: str, state: list[tuple[str, tuple[int, ...]]]) -> dict:
     """Key list in registration order; the five tensors of a batch norm take one line `<name> bn <C>`."""
     names = dict(state)
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    buffers = ("running_mean", "running_var", "num_batches_tracked", "relative_position_index")
     params = sum(math.prod(s) for n, s in state if n.rsplit(".", 1)[-1] not in buffers)
     lines = [f"# {title}", f"# parameters {params}", f"# tensors {len(state)}"]
     for name, shape in state:

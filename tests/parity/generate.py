@@ -40,6 +40,8 @@ def run_component(case: dict, mode: str, dtype: torch.dtype, layout=LAYOUTS[0]) 
     else:
         inputs = {f"in.{i}": ref.tensor_in(f"in.{i}", s, dtype, True)
                   for i, s in enumerate(case["inputs"])}
+        inputs |= {f"text.{i}": ref.tensor_in(f"text.{i}", s, dtype, True)
+                   for i, s in enumerate(case.get("texts", ()))}
         outputs = model(list(inputs.values()))
         named = ({"out.logits": outputs} if case["kind"] == "head" else
                  {f"feat.{i}": t for i, t in enumerate(outputs)})

@@ -123,6 +123,8 @@ class SmpUnet(torch.nn.Module):
 def fill_module(module: torch.nn.Module) -> torch.nn.Module:
     """Every parameter and buffer from its name; the values are made in float64 and then cast."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if name.endswith("relative_position_index"):
+            continue  # a table that follows from the window, the same on both sides
         value = torch.from_numpy(fill.state_value(name, tensor.shape))
         with torch.no_grad():
             tensor.copy_(value.to(tensor.dtype))
@@ -155,7 +157,7 @@ def collect(run: Run, module: torch.nn.Module, buffers: bool) -> None:
         run.grads[name] = array(p.grad if p.grad is not None else torch.zeros_like(p))
     if buffers:
         for name, b in module.named_buffers():
-            if not name.endswith("num_batches_tracked"):
+            if b.is_floating_point():
                 run.buffers[name] = array(b).astype(np.float64)
 
 

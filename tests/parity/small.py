@@ -388,6 +388,21 @@ def torchvision_efficientnet_map(out: pathlib.Path) -> None:
     print(f"{path.name}: {len(theirs)} names")
 
 
+def timm_swin_map(out: pathlib.Path) -> None:
+    """Shapes confirm the names, and timm's code the values: case swin_narrow_timm."""
+    import attention
+    import timm
+
+    theirs = timm.create_model("swin_tiny_patch4_window7_224").state_dict()
+    ours = ref.build_mmseg(dict(type="SwinTransformer")).state_dict()
+    pairs = [(attention.timm_swin_name(n), n) for n in ours
+             if attention.timm_swin_name(n) and not n.endswith("relative_position_index")]
+    assert all(theirs[t].shape == ours[n].shape for t, n in pairs)
+    path = out / "maps" / "swin_tiny_timm.txt"
+    path.write_text("".join(f"{t} {n}\n" for t, n in pairs))
+    print(f"{path.name}: {len(pairs)} names")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "data" / "parity")
@@ -397,6 +412,7 @@ def main() -> None:
     dump(out / "optim.json", dict(optimizers=optimizer_curves(), schedules=golden_schedules()))
     timm_efficientnet_map(out)
     torchvision_efficientnet_map(out)
+    timm_swin_map(out)
     dump(out / "counts.json", more_keys(out))
 
 

@@ -1,8 +1,8 @@
 #include "tests/support/parity.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -120,9 +120,8 @@ void expect_forward_without_gradients(const Case& fixture, torch::nn::Module& mo
     }
     std::vector<at::Tensor> inputs;
     for (const auto& [name, shape] : fixture.inputs) {
-      at::Tensor input = uniform(name, shape).to(type);
-      if (input.dim() == 4) input = input.contiguous(at::MemoryFormat::ChannelsLast);
-      inputs.push_back(input);
+      const at::Tensor input = uniform(name, shape).to(type);
+      inputs.push_back(input.dim() == 4 ? input.contiguous(at::MemoryFormat::ChannelsLast) : input);
     }
     for (const auto& [name, tensor] : forward(inputs)) {
       const Case::Limits& limits = fixture.modes.at("eval").tensors.at(name);
@@ -207,8 +206,10 @@ at::Tensor label_value(const std::string& name, at::IntArrayRef shape, std::int6
 
 void fill(torch::nn::Module& module, const std::string& prefix) {
   at::NoGradGuard no_grad;
-  for (auto& [name, tensor] : io::state_of(module))
+  for (auto& [name, tensor] : io::state_of(module)) {
+    if (ends_with(name, "relative_position_index")) continue;  // a table, the same on both sides
     tensor.copy_(state_value(prefix + name, tensor));
+  }
 }
 
 void collect(const torch::nn::Module& module, Result& result) {
@@ -217,7 +218,7 @@ void collect(const torch::nn::Module& module, Result& result) {
         item.value().grad().defined() ? item.value().grad().clone() : at::zeros_like(item.value());
   }
   for (const auto& item : module.named_buffers()) {
-    if (!ends_with(item.key(), "num_batches_tracked")) {
+    if (item.value().is_floating_point()) {
       result.buffers[item.key()] = item.value().clone();
     }
   }
