@@ -131,9 +131,10 @@ TEST(KeyMaps, OrderTheChannelsOfSwinsPatchMerging) {
   const TensorMap back = io::rename(renamed, io::inverse(rules));
   EXPECT_EQ(back[1].first, file[1].first);
   EXPECT_TRUE(at::equal(back[1].second, file[1].second));
+  io::MatchOptions options;
+  options.layouts = {{"timm.swin", rules}};
   const io::KeyMatch match = io::match_keys(
-      file, {"stages.1.downsample.norm.weight", "stages.1.downsample.reduction.weight"},
-      {.layouts = {{"timm.swin", rules}}});
+      file, {"stages.1.downsample.norm.weight", "stages.1.downsample.reduction.weight"}, options);
   EXPECT_TRUE(at::equal(match.tensors[0].second, ours));
 }
 
