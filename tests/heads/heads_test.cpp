@@ -92,7 +92,7 @@ TEST(SwinTextDecode, HasItsReferencesParameters) {
 TEST(SwinTextDecode, SaysWhatItNeeds) {
   const Head::Context plain{levels_of({16, 16, 16}), kLand};
   EXPECT_EQ(error_of("{type = \"SwinTextDecode\", use_text = true}", plain),
-            "test.toml:1:41: head.use_text: there are no text features to attend to, got true; "
+            "test.toml:1:45: head.use_text: there are no text features to attend to, got true; "
             "leave it out, or use a model with texts");
   EXPECT_NE(error_of("{type = \"SwinTextDecode\", channels = 70, norm = \"BN\"}", plain)
                 .find("head.channels: must be a multiple of 4 and of twice the number of heads, 2, "
