@@ -21,8 +21,7 @@ ADAMW = 'optimizer={_delete_=true, type="AdamW", lr=1e-3, weight_decay=0.01}'
 MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under the same names
     "hrnet-w18_fcn": ("HRNet-W18 + FCN", "configs/hrnet/fcn_hrnet-w18_camvid.toml", [ADAMW]),
     "r50_upernet": ("ResNet-50 + UPer", "configs/upernet/upernet_r50_camvid.toml", [ADAMW]),
-    "effb0_fpn": ("EfficientNet-B0 + FPN", "configs/fpn/fpn_r50_camvid.toml",
-                  [ADAMW, 'model.backbone={type="EfficientNet", variant="b0"}']),
+    "effb0_unet": ("EfficientNet-B0 + U-Net", "configs/unet/unet_effb0_camvid.toml", [ADAMW]),
 }
 SIDES = ("strata", "plain", "tuned")
 AIMS = {"train": {"plain": 0.87, "tuned": 1.0}, "infer": {"plain": 0.75, "tuned": 0.9}}
@@ -77,7 +76,7 @@ def summarise(runs, a):
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--peer-python", required=True, help="Python that has torch, timm and mmseg")
+    p.add_argument("--peer-python", required=True, help="Python that has torch, timm, mmseg and smp")
     p.add_argument("--strata", default=os.path.join(ROOT, "build/tools/benchmark"))
     p.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     p.add_argument("--modes", nargs="+", choices=["train", "infer"], default=["train", "infer"])

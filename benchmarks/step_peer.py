@@ -4,7 +4,7 @@
   step_peer.py --model hrnet-w18_fcn --mode train|infer [--tuned] [--steps 10]
 
 plain: NCHW, AdamW as it comes. tuned: channels-last, fused AdamW. Backbones are timm's where timm
-has the same, the rest is mmseg's.
+has the same, the U-Net is smp's, the rest is mmseg's.
 """
 import argparse
 import json
@@ -60,23 +60,20 @@ class ResNetUPer(nn.Module):
         return [upsample(head(f), x.shape[2:]) for head in heads]
 
 
-class EfficientNetFPN(nn.Module):
+class EfficientNetUnet(nn.Module):
     def __init__(self):
         super().__init__()
-        allow_mmcv_lite()
-        from mmseg.models import FPN, FPNHead
-        self.backbone = timm.create_model("efficientnet_b0", pretrained=False, features_only=True,
-                                          out_indices=(1, 2, 3, 4))
-        self.neck = FPN(self.backbone.feature_info.channels(), 256, 4)
-        self.head = FPNHead(feature_strides=[4, 8, 16, 32], in_channels=[256] * 4,
-                            in_index=[0, 1, 2, 3], channels=128, num_classes=CLASSES, norm_cfg=BN,
-                            dropout_ratio=0.1, align_corners=False)
+        from segmentation_models_pytorch import Unet
+        self.model = Unet("efficientnet-b0", encoder_weights=None, classes=CLASSES)
+        # A 1x1 classifier, as in the others, in place of smp's of 3x3.
+        self.model.segmentation_head = nn.Conv2d(16, CLASSES, 1)
+        del self.model.encoder._conv_head, self.model.encoder._bn1  # ImageNet's, never asked
 
     def forward(self, x):
-        return [upsample(self.head(self.neck(self.backbone(x))), x.shape[2:])]
+        return [self.model(x)]
 
 
-MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_fpn": EfficientNetFPN}
+MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_unet": EfficientNetUnet}
 LOSS_WEIGHTS = (1.0, 0.4)  # of the head and of the auxiliary one
 
 

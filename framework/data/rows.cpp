@@ -78,8 +78,9 @@ void Axis::shift(std::int64_t begin) {
   }
 }
 
-void stretch_row(const std::uint8_t* row, std::int64_t pixels, std::int64_t channels,
-                 const Axis& columns, std::int16_t* out) {
+STRATA_ROW_VERSIONS void stretch_row(const std::uint8_t* row, std::int64_t pixels,
+                                     std::int64_t channels, const Axis& columns,
+                                     std::int16_t* out) {
   std::size_t x = 0;
   const std::size_t count = columns.low.size();
 #if defined(__SSE2__)
@@ -89,15 +90,23 @@ void stretch_row(const std::uint8_t* row, std::int64_t pixels, std::int64_t chan
     while (x < count && columns.high[x] == columns.low[x]) ++x;
     while (end > x && columns.low[end - 1] + 3 > pixels) --end;
     stretch(row, 3, columns, 0, x, out);
-    for (; x < end; ++x) {
-      const __m128i both =
-          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + 3 * columns.low[x]));
-      // Each channel of the one pixel beside that of the other.
-      const __m128i pairs = _mm_unpacklo_epi8(both, _mm_srli_si128(both, 3));
-      const __m128i weights = _mm_set1_epi32(std::bit_cast<std::int32_t>(columns.weight[x]));
-      const __m128i sum = _mm_srai_epi32(
-          _mm_madd_epi16(_mm_unpacklo_epi8(pairs, _mm_setzero_si128()), weights), 4);
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(out + 3 * x), _mm_packs_epi32(sum, sum));
+    const std::int32_t* low = columns.low.data();
+    const Axis::Weights* weight = columns.weight.data();
+    for (; x + 2 <= end; x += 2) {
+      __m128i sums[2];
+      for (std::size_t k = 0; k < 2; ++k) {
+        const __m128i both =
+            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + 3 * low[x + k]));
+        // Each channel of the one pixel beside that of the other.
+        const __m128i pairs = _mm_unpacklo_epi8(both, _mm_srli_si128(both, 3));
+        // As a float it is loaded four times at once.
+        const __m128i weights = _mm_castps_si128(_mm_set1_ps(std::bit_cast<float>(weight[x + k])));
+        sums[k] = _mm_srai_epi32(
+            _mm_madd_epi16(_mm_unpacklo_epi8(pairs, _mm_setzero_si128()), weights), 4);
+      }
+      const __m128 two = _mm_castsi128_ps(_mm_packs_epi32(sums[0], sums[1]));
+      _mm_storel_pi(reinterpret_cast<__m64*>(out + 3 * x), two);
+      _mm_storeh_pi(reinterpret_cast<__m64*>(out + 3 * x + 3), two);
     }
   }
 #else
