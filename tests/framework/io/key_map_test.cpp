@@ -66,15 +66,14 @@ TEST(KeyRules, JoinPartsInTheirOrderAndTransposeWhereAsked) {
   rules[1].join = 2;
   const at::Tensor q = at::rand({2, 3}), k = at::rand({4, 3}), proj = at::rand({2, 3});
   const TensorMap file = {{"a.k.weight", k}, {"proj.weight", proj}, {"a.q.weight", q}};
-  for (const TensorMap& renamed :
-       {KeyRules(rules).rename(file),
-        match_keys(file, {"a.in.weight", "proj"}, {.layouts = {{}, {"parts", rules}}}).tensors}) {
+  MatchOptions options;
+  options.layouts.push_back({"parts", rules});
+  const KeyMatch match = match_keys(file, {"a.in.weight", "proj"}, options);
+  for (const TensorMap& renamed : {KeyRules(rules).rename(file), match.tensors}) {
     EXPECT_EQ(names_of(renamed), (std::vector<std::string>{"a.in.weight", "proj"}));
     EXPECT_TRUE(at::equal(renamed[0].second, at::cat({q, k})));
     EXPECT_TRUE(at::equal(renamed[1].second, proj.t()));
   }
-  const KeyMatch match =
-      match_keys(file, {"a.in.weight", "proj"}, {.layouts = {{}, {"parts", rules}}});
   EXPECT_EQ(match.layout, "parts");
   EXPECT_EQ(match.matched, 2u);
   EXPECT_THROW(inverse(rules), UserError);
