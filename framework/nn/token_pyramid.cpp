@@ -1,6 +1,7 @@
 #include "framework/nn/token_pyramid.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/max_pool2d.h>
 
@@ -81,6 +82,17 @@ TokenPyramid::TokenPyramid(torch::nn::Module& owner, std::int64_t channels, std:
   }
 }
 
+namespace {
+
+// LibTorch 2.11 crashes on the way back through the group norm of a channels-last map that wants no
+// gradient itself, as that of a frozen tower.
+at::Tensor group_norm(const torch::nn::GroupNorm& norm, const at::Tensor& map) {
+  const bool frozen = !map.requires_grad() && norm->weight.requires_grad();
+  return norm.ptr()->forward(frozen && at::GradMode::is_enabled() ? map.contiguous() : map);
+}
+
+}  // namespace
+
 std::vector<at::Tensor> TokenPyramid::forward(const std::vector<at::Tensor>& maps,
                                               std::int64_t height, std::int64_t width) const {
   TORCH_CHECK(maps.size() == levels_.size(), "a pyramid takes ", levels_.size(), " maps, got ",
@@ -88,7 +100,7 @@ std::vector<at::Tensor> TokenPyramid::forward(const std::vector<at::Tensor>& map
   std::vector<at::Tensor> levels;
   for (std::size_t k = 0; k < maps.size(); ++k) {
     const Level& level = levels_[k];
-    at::Tensor x = level.norm.ptr()->forward(maps[k]);
+    at::Tensor x = group_norm(level.norm, maps[k]);
     for (std::size_t i = 0; i < level.convs.size(); ++i) {
       if (i > 0) x = activate_(train_batch_norm(x, *level.norms[i - 1].ptr()), Activation::gelu());
       x = double_size(x, level.convs[i]);
