@@ -73,6 +73,13 @@ class File {
     // Some file systems cannot sync (EINVAL); that is not the user's error.
     if (::fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) fail();
   }
+  /// What is no regular file may have no end (/dev/zero) or no beginning (a pipe).
+  void expect_regular() const {
+    struct stat info {};
+    if (::fstat(fd_, &info) != 0) fail();
+    if (S_ISREG(info.st_mode)) return;
+    throw UserError(path_ + ": cannot be " + verb_ + ": is not a regular file; give the path of one");
+  }
   std::uint64_t size() const {
     struct stat info {};
     if (::fstat(fd_, &info) != 0) fail();
@@ -103,7 +110,9 @@ void rename_file(const std::string& from, const std::string& to) {
 
 void read_blocks(const std::string& path,
                  const std::function<void(const char* bytes, std::size_t size)>& body) {
-  const File file(path, O_RDONLY, "read");
+  // Not blocking: opening a pipe would wait for its other end.
+  const File file(path, O_RDONLY | O_NONBLOCK, "read");
+  file.expect_regular();
   std::vector<char> block(1 << 18);
   while (const std::size_t got = file.read(block.data(), block.size())) body(block.data(), got);
 }
@@ -136,6 +145,7 @@ void write_whole(const std::string& path, const std::function<void(const Put&)>&
 }
 
 struct PartialFile::State {
+  explicit State(File opened) : file(std::move(opened)) {}
   File file;
 };
 

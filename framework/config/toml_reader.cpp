@@ -173,6 +173,9 @@ Value read_toml_file(const std::string& path, const Origin& asked_from) {
   if (fs::is_directory(path, code)) {
     throw ConfigError({{where, "", what + "is a folder, a TOML file is needed"}});
   }
+  if (!fs::is_regular_file(path, code)) {
+    throw ConfigError({{where, "", what + "is a device or a pipe, a TOML file is needed"}});
+  }
   std::string text;
   try {
     text = read_text(path);

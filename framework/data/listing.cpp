@@ -283,8 +283,10 @@ std::string name_of(const std::string& path, const std::string& root) {
 
 std::vector<ListedSample> list_from_file(const std::vector<FileColumn>& columns,
                                          const Listing& listing) {
-  std::ifstream stream(listing.list_file);
-  if (!stream) {
+  std::error_code code;
+  std::ifstream stream;  // opened if it is a file: a device may have no end, a pipe may wait
+  if (fs::is_regular_file(listing.list_file, code)) stream.open(listing.list_file);
+  if (!stream.is_open()) {
     throw DataError(listing.list_file + ": list file cannot be read; check ann_file");
   }
   const std::string folder = fs::path(listing.list_file).parent_path().string();

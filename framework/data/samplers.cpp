@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -90,8 +91,10 @@ class WeightedSampler final : public Sampler {
   static std::vector<double> weights(const WeightedSamplerOptions& options,
                                      const Dataset& dataset) {
     const std::string& path = options.file.resolved;
-    std::ifstream stream(path);
-    if (!stream) throw DataError(path + ": cannot be read; check sampler.file");
+    std::error_code code;
+    std::ifstream stream;  // opened if it is a file: a device may have no end, a pipe may wait
+    if (std::filesystem::is_regular_file(path, code)) stream.open(path);
+    if (!stream.is_open()) throw DataError(path + ": cannot be read; check sampler.file");
     std::map<std::string, double> named;
     std::int64_t number = 0;
     for (std::string line; std::getline(stream, line);) {
@@ -257,7 +260,7 @@ class ClassBalancedSampler final : public Sampler {
   static ClassCounts counts_of(const Dataset& dataset, const LabelSpec& spec,
                                const std::string& cache) {
     const std::string state = cache.empty() ? "" : state_of(dataset, spec);
-    if (!state.empty() && std::ifstream(cache).good()) {
+    if (!state.empty() && std::filesystem::exists(cache)) {
       const Json json = read_json(cache);
       if (json.value("state", "") == state) {
         log::info("label \"{}\": counts of {} samples taken from {}", spec.name, dataset.size(),

@@ -36,7 +36,8 @@ using detail::Content;
 using detail::Decode;
 
 Content read_file(const std::string& path) {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: opening a pipe would wait for its other end.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   auto failed = [&](const char* cure) {
     const std::string reason = std::strerror(errno);
     if (file >= 0) ::close(file);
@@ -50,9 +51,10 @@ Content read_file(const std::string& path) {
   }
   struct stat status {};
   if (::fstat(file, &status) != 0) failed("check the disk");
-  if (S_ISDIR(status.st_mode)) {
+  if (!S_ISREG(status.st_mode)) {
     ::close(file);
-    throw DataError(path + ": is a folder, expected an image file");
+    throw DataError(path + (S_ISDIR(status.st_mode) ? ": is a folder" : ": is a device or a pipe") +
+                    ", expected an image file");
   }
   const auto size = static_cast<std::size_t>(status.st_size);
   Content content{std::make_unique_for_overwrite<std::uint8_t[]>(size)};

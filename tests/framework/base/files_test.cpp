@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -26,6 +27,22 @@ class Files : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
   fs::path folder_ = fs::temp_directory_path() / ("strata_files_" + std::to_string(::getpid()));
 };
+
+// What has no end would be read for ever.
+TEST_F(Files, ReadsRegularFilesOnly) {
+  const std::string pipe = (folder_ / "pipe").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {std::string("/dev/zero"), pipe, folder_.string()}) {
+    try {
+      read_text(path);
+      ADD_FAILURE() << path;
+    } catch (const UserError& error) {
+      EXPECT_EQ(error.what(),
+                path + ": cannot be read: is not a regular file; give the path of one");
+    }
+  }
+  EXPECT_FALSE(read_text("/proc/self/status").empty());
+}
 
 // RFC 3720, appendix B.4.
 TEST(Crc32c, KnownValues) {

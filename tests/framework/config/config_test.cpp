@@ -2,6 +2,7 @@
 #include "framework/config/config.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -268,6 +269,11 @@ TEST_F(ConfigTest, UnusedVariableIsAWarning) {
 TEST_F(ConfigTest, FilesThatCannotBeRead) {
   EXPECT_EQ(failure((folder_ / "none.toml").string()), "none.toml: no such file");
   EXPECT_EQ(failure(folder_.string()), folder_.string() + ": is a folder, a TOML file is needed");
+  EXPECT_EQ(failure(write("a.toml", "_base_ = \"/dev/zero\"\n")),
+            "a.toml:1:10: _base_: \"/dev/zero\": is a device or a pipe, a TOML file is needed");
+  ASSERT_EQ(::mkfifo((folder_ / "pipe.toml").c_str(), 0600), 0);
+  EXPECT_EQ(failure((folder_ / "pipe.toml").string()),
+            "pipe.toml: is a device or a pipe, a TOML file is needed");
   EXPECT_EQ(failure(write("a.toml", "\n_base_ = [\"b.toml\", \"none.toml\"]\n")),
             "a.toml:2:11: _base_: \"b.toml\": no such file");
   write("x.toml", "_base_ = \"y.toml\"\n");

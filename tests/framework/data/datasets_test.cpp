@@ -101,6 +101,8 @@ TEST(SegmentationFolder, ReadsListsOfNamesAndOfPaths) {
             dir.path() + "/empty.txt: list file names no sample");
   EXPECT_EQ(message_of([&] { segmentation(dir, ", ann_file = \"" + dir.path() + "/no.txt\""); }),
             dir.path() + "/no.txt: list file cannot be read; check ann_file");
+  EXPECT_EQ(message_of([&] { segmentation(dir, ", ann_file = \"/dev/zero\""); }),
+            "/dev/zero: list file cannot be read; check ann_file");
 }
 
 TEST(SegmentationFolder, FoldersThatGiveNothing) {

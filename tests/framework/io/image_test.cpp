@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdio>  // jpeglib.h needs it
 #include <cstdlib>
@@ -302,6 +303,10 @@ TEST(Image, BadFilesAreNamedWithTheirCure) {
   EXPECT_EQ(message("empty.png"), at + "empty.png: file is empty; copy or make it again");
   std::filesystem::create_directory(dir / "folder.png");
   EXPECT_EQ(message("folder.png"), at + "folder.png: is a folder, expected an image file");
+  std::filesystem::create_symlink("/dev/zero", dir / "zero.png");
+  EXPECT_EQ(message("zero.png"), at + "zero.png: is a device or a pipe, expected an image file");
+  ASSERT_EQ(::mkfifo((dir / "pipe.png").c_str(), 0600), 0);
+  EXPECT_EQ(message("pipe.png"), at + "pipe.png: is a device or a pipe, expected an image file");
   write_file(dir / "text.png", "not a picture");
   EXPECT_EQ(
       message("text.png"),
