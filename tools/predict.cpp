@@ -229,8 +229,10 @@ void predict_with(const PredictArguments& arguments) {
   }
   const inference::Predictor predictor = make_predictor(
       loaded, find_weights(experiment, arguments.weights), arguments.serving, arguments.config);
+  Products products = arguments.products;
+  products.memory = experiment.evaluate.inference.memory.bytes;
   const Predictions predictions(
-      arguments.out, experiment.labels, arguments.products,
+      arguments.out, experiment.labels, products,
       experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
   c10::InferenceMode guard;
   for (const Item& item : items) {

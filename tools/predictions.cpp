@@ -17,7 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kRows = 256;  // of a picture that are looked at at once
+// Rows of a picture that are drawn at once, and what a pixel of an overlay takes meanwhile: images,
+// classes and colours as float numbers, some of them twice.
+constexpr std::int64_t kMostRows = 256, kFewestRows = 16, kBytesDrawn = 80;
+
+std::int64_t rows_at_once(std::int64_t memory, std::int64_t width) {
+  if (memory == 0) return kMostRows;
+  return std::clamp(memory / 8 / (kBytesDrawn * width), kFewestRows, kMostRows);
+}
 
 bool is_dense(const Output& output) { return output.kind != Output::Kind::value; }
 
@@ -189,8 +196,9 @@ void Predictions::Strips::finish(const std::string& base, Map& map, const Rows& 
         [&](const inference::Polygon& polygon) { file->add(polygon); });
   }
   const std::size_t date = inference::date_under(label, stretches.size());
-  for (std::int64_t top = 0; top < scene_.height; top += kRows) {
-    const std::int64_t rows = std::min(kRows, scene_.height - top);
+  const std::int64_t at_once = rows_at_once(products.memory, scene_.width);
+  for (std::int64_t top = 0; top < scene_.height; top += at_once) {
+    const std::int64_t rows = std::min(at_once, scene_.height - top);
     const at::Tensor classes = map.classes->read(top, rows);
     sink->write(classes);
     if (polygons) polygons->add(classes);

@@ -19,6 +19,7 @@ struct Products {
   bool overlay = true, probabilities = false, polygons = false;
   double opacity = 0.5;
   inference::PolygonOptions outlines;
+  std::int64_t memory = 0;  // bytes that a picture in strips may take, 0: no limit
 };
 
 /// One picture, or one pair, as it was read.
