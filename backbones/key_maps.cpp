@@ -143,8 +143,7 @@ Rules transformers_efficientnet() {
 
 /// OpenAI's archives of CLIP, and open_clip's: one tower of them.
 Rules openai_clip(bool visual) {
-  Rules rules =
-      dropping({"logit_scale", "input_resolution", "context_length", "vocab_size"});
+  Rules rules = dropping({"logit_scale", "input_resolution", "context_length", "vocab_size"});
   if (visual) {
     for (const char* name : {"transformer", "token_embedding", "positional_embedding", "ln_final",
                              "text_projection"}) {
@@ -256,6 +255,29 @@ Rules mmseg_vit() {
           {"layers.*.ffn.layers.1.**", "blocks.*.mlp.fc2.**"}};
 }
 
+/// Whole models of VLCD's reproduction. Of the transformer at the side its files hold every tensor
+/// twice, once under the names that are dropped here.
+Rules vlcd() {
+  Rules rules = dropping({"learnable_prompt.class_token_embeddings", "rs_backbone.blocks",
+                          "rs_backbone.patch_embed", "rs_backbone.pos_embed",
+                          "rs_backbone.cls_token", "rs_backbone.norm"});
+  rules.push_back({"rs_backbone.backbone", "backbone.rs_backbone"});
+  rules.push_back({"rs_backbone", "backbone.rs_backbone"});
+  rules.push_back({"bridging_modules", "backbone.bridging_modules"});
+  rules.push_back({"backbone", "backbone.clip"});
+  rules.push_back({"cfc", "neck.0"});
+  rules.push_back({"neck", "neck.1"});
+  return rules;
+}
+
+/// Whole models of ChangeCLIP's authors.
+Rules changeclip() {
+  return {{"contexts2", "learnable_prompt.ctx"},
+          {"minus_conv", "neck.minus_conv"},
+          {"channel_att", "neck.channel_att"},
+          {"neck", "neck.fpn"}};
+}
+
 }  // namespace
 
 std::vector<std::string> key_layouts() {
@@ -274,7 +296,9 @@ std::vector<std::string> key_layouts() {
                                     "openai.clip_visual",
                                     "openai.clip_text",
                                     "transformers.clip_visual",
-                                    "transformers.clip_text"};
+                                    "transformers.clip_text",
+                                    "vlcd",
+                                    "changeclip"};
   for (const char* library : {"timm", "torchvision"}) {
     for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
       names.push_back(std::string(library) + ".efficientnet_b" + number);
@@ -284,6 +308,8 @@ std::vector<std::string> key_layouts() {
 }
 
 std::vector<io::KeyRule> key_rules(const std::string& layout) {
+  if (layout == "vlcd") return vlcd();
+  if (layout == "changeclip") return changeclip();
   if (layout == "torchvision.resnet" || layout == "timm.resnet") return dropping({"fc"});
   if (layout == "timm.resnetd") return timm_resnetd();
   if (layout == "timm.hrnet") {

@@ -3,6 +3,10 @@
 
 #include <torch/nn/module.h>
 
+#include <cstdint>
+#include <map>
+#include <string>
+
 #include "framework/model/features.hpp"
 #include "framework/model/spec.hpp"
 #include "registry/component.hpp"
@@ -29,5 +33,9 @@ class STRATA_API Neck : public torch::nn::Module {
 
   virtual DateFeatures forward(const DateFeatures& features) = 0;
 };
+
+/// What fused features keep of what was said of each date: the extra "text" of date 1 is "text.1".
+STRATA_API std::map<std::string, std::int64_t> extras_of_dates(const FeatureSpec& input);
+STRATA_API std::map<std::string, at::Tensor> extras_of_dates(const DateFeatures& features);
 
 }  // namespace strata

@@ -32,8 +32,7 @@ struct SiameseFusionOptions {
 ///   concat [A, B] (2C; one block of C a date)    symmetric: [A + B, |A - B|] (2C)
 ///   difference B - A                             symmetric: |A - B|
 ///   abs_difference |A - B|                       sum A + B
-/// Sum and (asymmetric) concat take any number of dates, the others two. Extras are dropped: they
-/// describe a date.
+/// Sum and (asymmetric) concat take any number of dates, the others two.
 class SiameseFusion final : public Neck {
  public:
   static FeatureSpec output(const SiameseFusionOptions& options, const FeatureSpec& input) {
@@ -55,6 +54,7 @@ class SiameseFusion final : public Neck {
     }
     FeatureSpec spec;
     spec.levels = input.levels;
+    spec.extras = extras_of_dates(input);
     if (options.policy == "concat") {
       for (FeatureLevel& level : spec.levels) level.channels *= input.dates;
     }
@@ -67,7 +67,7 @@ class SiameseFusion final : public Neck {
   }
 
   DateFeatures forward(const DateFeatures& features) override {
-    Features fused;
+    Features fused{{}, extras_of_dates(features)};
     for (std::size_t level = 0; level < features.front().levels.size(); ++level) {
       std::vector<at::Tensor> dates;
       for (const Features& date : features) dates.push_back(date.levels[level]);

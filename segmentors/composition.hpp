@@ -48,7 +48,8 @@ struct CompositionPlan {
   std::vector<Head::Context> decode_heads, auxiliary_heads;
 };
 
-/// What a step between backbone and necks makes of the backbone's features. Throws ConfigError.
+/// What a step between backbone and necks makes of the backbone's features. Throws ConfigError, or
+/// OptionError of the segmentor.
 using FeatureStep = std::function<FeatureSpec(FeatureSpec)>;
 
 /// A head that describes dates is given the features before the fusing neck, any other head those

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <optional>
@@ -12,29 +11,14 @@
 
 #include "framework/base/export.hpp"
 #include "framework/engine/options.hpp"
+#include "framework/nn/autocast.hpp"
 
 namespace strata::engine {
 
 /// What `train.amp` names; nullopt for none.
 STRATA_API std::optional<at::ScalarType> amp_type(const std::optional<AmpOptions>& options);
 
-/// While an object of this lives, LibTorch chooses the precision of each operator on `device` in
-/// this thread; without a type, every operator keeps that of its inputs.
-class STRATA_API Autocast {
- public:
-  Autocast(c10::DeviceType device, std::optional<at::ScalarType> type);
-  ~Autocast();
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
-  /// Forgets the weights that were cast so far: after an optimizer has changed them.
-  static void forget_weights();
-
- private:
-  c10::DeviceType device_;
-  bool was_on_;
-  at::ScalarType old_type_;
-};
+using nn::Autocast;
 
 /// Half precision has small gradients vanish and large ones overflow. Losses are scaled up before
 /// they are differentiated, gradients down again before a step; after an overflow the step is left

@@ -22,6 +22,8 @@ class STRATA_API AdaptsWeights {
   /// Whether pretrained weights may lack it, a level's norm in those of a classifier: it then keeps
   /// its fresh values (LoadOptions::pretrained).
   virtual bool may_be_missing(const std::string& name) const;
+  /// Called when weights of any part of the model have just been loaded, without gradients.
+  virtual void weights_loaded();
 };
 
 }  // namespace strata::io

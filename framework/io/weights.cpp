@@ -70,12 +70,12 @@ at::Tensor adapted_input(const at::Tensor& weight, const at::Tensor& own) {
 }
 
 /// Modules that adapt weights, outer ones first, by the prefix of their names.
-using Adapters = std::vector<std::pair<std::string, const AdaptsWeights*>>;
+using Adapters = std::vector<std::pair<std::string, AdaptsWeights*>>;
 
-Adapters adapters_of(const torch::nn::Module& module) {
+Adapters adapters_of(torch::nn::Module& module) {
   Adapters adapters;
-  const auto add = [&](const std::string& prefix, const torch::nn::Module& candidate) {
-    const auto* adapter = dynamic_cast<const AdaptsWeights*>(&candidate);
+  const auto add = [&](const std::string& prefix, torch::nn::Module& candidate) {
+    auto* adapter = dynamic_cast<AdaptsWeights*>(&candidate);
     if (adapter != nullptr) adapters.emplace_back(prefix, adapter);
   };
   add("", module);
@@ -115,6 +115,7 @@ at::Tensor AdaptsWeights::adapt_weight(const std::string&, const at::Tensor&,
   return {};
 }
 bool AdaptsWeights::may_be_missing(const std::string&) const { return false; }
+void AdaptsWeights::weights_loaded() {}
 
 WeightsError::WeightsError(const std::string& source, LoadReport refused)
     : CheckpointError(source + ": the weights do not fit the model: " + refused.str()),
@@ -190,6 +191,7 @@ LoadReport load_state(torch::nn::Module& module, const TensorMap& tensors,
   }
   at::NoGradGuard no_grad;
   for (auto& [own, loaded] : copies) own.copy_(loaded);
+  for (const auto& [path, adapter] : adapters) adapter->weights_loaded();
   return report;
 }
 

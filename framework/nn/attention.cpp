@@ -60,6 +60,16 @@ at::Tensor PackedAttention::forward(const at::Tensor& x, const AttentionOptions&
   return out_proj_.ptr()->forward(self_attention(qkv, heads_, options));
 }
 
+at::Tensor PackedAttention::forward(const at::Tensor& q, const at::Tensor& kv,
+                                    const AttentionOptions& options) const {
+  const std::int64_t width = q.size(2);
+  const auto weights = in_proj_weight_.split_with_sizes({width, 2 * width});
+  const auto biases = in_proj_bias_.split_with_sizes({width, 2 * width});
+  const auto keys = at::linear(kv, weights[1], biases[1]).chunk(2, 2);
+  return out_proj_.ptr()->forward(
+      attention(at::linear(q, weights[0], biases[0]), keys[0], keys[1], heads_, options));
+}
+
 Mlp::Mlp(std::int64_t width, std::int64_t hidden, const MlpOptions& options) : options_(options) {
   first_ = register_module(options.first, torch::nn::Linear(width, hidden));
   second_ = register_module(options.second, torch::nn::Linear(hidden, width));

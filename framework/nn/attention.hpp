@@ -41,13 +41,16 @@ class STRATA_API QkvAttention final : public torch::nn::Module {
   torch::nn::Linear qkv_{nullptr}, proj_{nullptr};
 };
 
-/// Self-attention with the parameters of PyTorch's MultiheadAttention, as CLIP has it:
+/// Attention with the parameters of PyTorch's MultiheadAttention, as CLIP has it:
 /// `in_proj_weight`, `in_proj_bias` and the child `out_proj`.
 class STRATA_API PackedAttention final : public torch::nn::Module {
  public:
   PackedAttention(std::int64_t width, std::int64_t heads);
   /// [N, L, width] -> [N, L, width]; `options` as above.
   at::Tensor forward(const at::Tensor& x, const AttentionOptions& options = {}) const;
+  /// Queries from one side [N, Lq, width], keys and values from the other [N, Lk, width].
+  at::Tensor forward(const at::Tensor& q, const at::Tensor& kv,
+                     const AttentionOptions& options = {}) const;
 
  private:
   std::int64_t heads_;

@@ -2,6 +2,7 @@
 import clip_towers
 import reference as ref
 import attention as tr
+import vlcd_cases
 
 BN = dict(type="BN", requires_grad=True)
 IMAGE = (2, 3, 64, 64)
@@ -298,4 +299,4 @@ def segmentors() -> list[dict]:
 
 def all_cases() -> list[dict]:
     return [*backbones(), *clip_towers.cases(backbone, table, IMAGE), *necks(), *heads(),
-            *segmentors()]
+            *segmentors(), *vlcd_cases.all_cases(table)]
