@@ -82,7 +82,7 @@ class SideFusionClip final : public Backbone {
                                                 "freeze_clip = false; use train.amp",
                                                 options.autocast));
     }
-    side.extras.insert(clip.extras.begin(), clip.extras.end());
+    for (const auto& [name, width] : clip.extras) side.extras[name] = width;
     return side;
   }
 
@@ -190,7 +190,7 @@ class SideFusionClip final : public Backbone {
     for (std::size_t i = 0; i < fused.levels.size(); ++i) {
       fused.levels[i] = (*bridges_)[i]->forward(clip.levels[i], fused.levels[i]);
     }
-    fused.extras.insert(clip.extras.begin(), clip.extras.end());
+    for (const auto& [name, extra] : clip.extras) fused.extras[name] = extra;
     return fused;
   }
 
