@@ -3,6 +3,10 @@
 // levels).
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <string>
+
 #include "backbones/backbone.hpp"
 #include "heads/head.hpp"
 #include "necks/neck.hpp"
@@ -13,10 +17,15 @@ namespace {
 
 template <class Interface>
 Slot<Interface> slot_named(const std::string& type) {
-  // The stem, which U-Net's fifth block joins, is no level unless it is asked for.
-  const bool stem = type == "UnetDecoder";
+  static const std::map<std::string, std::string> required = {
+      // The stem, which U-Net's fifth block joins, is no level unless it is asked for.
+      {"UnetDecoder", "decoder_channels = [64, 32, 16, 8]\n"},
+      {"SideFusionCLIP",
+       "clip = {type = \"CLIPResNetWithAttention\"}\nrs_backbone = {type = \"ResNet\"}\n"
+       "bridge = {type = \"BridgingModule\"}\n"}};
+  const auto more = required.find(type);
   return tests::slot_of<Interface>("type = \"" + type + "\"\n" +
-                                   (stem ? "decoder_channels = [64, 32, 16, 8]\n" : ""));
+                                   (more == required.end() ? "" : more->second));
 }
 
 TEST(Swap, EveryBackboneFitsUnderEveryNeckAndHead) {
@@ -33,7 +42,9 @@ TEST(Swap, EveryBackboneFitsUnderEveryNeckAndHead) {
     }
     for (const std::string& neck : registry.names("neck")) {
       FeatureSpec dates = levels;
-      dates.dates = neck == "SiameseFusion" ? 2 : 1;
+      const std::set<std::string> fusing = {"SiameseFusion", "CFC", "SimpleCFC", "DFC"};
+      dates.dates = fusing.contains(neck) ? 2 : 1;
+      dates.extras["text"] = 8;
       for (const FeatureSpec& input :
            {levels, slot_named<Neck>(neck).ask(&Neck::Statics::output, dates)}) {
         for (const std::string& head : registry.names("head")) {
