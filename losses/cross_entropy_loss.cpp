@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "framework/model/device_values.hpp"
 #include "framework/ops/softmax_cross_entropy.hpp"
 #include "losses/default_loss.hpp"
 #include "losses/loss.hpp"
@@ -62,7 +63,7 @@ class CrossEntropyLoss final : public Loss {
         static_cast<std::size_t>(std::max<std::int64_t>(ignore_index_ + 1, context.channels)), 0.0);
     std::copy(options.class_weight.begin(), options.class_weight.end(), by_value.begin());
     by_value[static_cast<std::size_t>(ignore_index_)] = 0.0;
-    weight_by_value_ = ClassTable(by_value);
+    weight_by_value_ = DeviceValues(by_value);
   }
 
   at::Tensor forward(const at::Tensor& logits, const at::Tensor& target,
@@ -88,8 +89,8 @@ class CrossEntropyLoss final : public Loss {
   std::int64_t ignore_index_;
   bool over_all_;
   double label_smoothing_;
-  ClassTable weight_;
-  ClassTable weight_by_value_;
+  DeviceValues weight_;
+  DeviceValues weight_by_value_;
 };
 
 struct BinaryCrossEntropyLossOptions : LossOptions, AverageOptions {
@@ -155,8 +156,8 @@ class BinaryCrossEntropyLoss final : public Loss {
   std::int64_t ignore_index_;
   std::int64_t channels_;
   bool over_all_;
-  ClassTable class_weight_;
-  ClassTable pos_weight_;
+  DeviceValues class_weight_;
+  DeviceValues pos_weight_;
 };
 
 std::shared_ptr<Loss> default_loss(const Loss::Context& context) {

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <fmt/format.h>
 
@@ -26,17 +25,6 @@ at::Tensor mean(const at::Tensor& sum, const at::Tensor& labels, const TrainCont
                 TrainContext& context) {
   const at::Tensor divisor = context.global_count(labels, count).to(sum.scalar_type());
   return sum / at::where(divisor.eq(0), at::ones_like(divisor), divisor);
-}
-
-ClassTable::ClassTable(const std::vector<double>& values) : values_(values) {}
-
-at::Tensor ClassTable::on(const at::Tensor& like) {
-  if (values_.empty()) return {};
-  if (!cached_.defined() || cached_.device() != like.device() ||
-      cached_.scalar_type() != like.scalar_type()) {
-    cached_ = at::tensor(values_, at::kDouble).to(like.device(), like.scalar_type());
-  }
-  return cached_;
 }
 
 void check_channels(const LabelSpec& label, std::int64_t channels) {

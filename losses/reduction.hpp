@@ -40,20 +40,6 @@ STRATA_API at::Tensor positives(const at::Tensor& target, std::int64_t channels)
 STRATA_API at::Tensor mean(const at::Tensor& sum, const at::Tensor& labels,
                            const TrainContext::Count& count, TrainContext& context);
 
-/// Per-class numbers of an option, kept where the logits are. Not a buffer: state dicts hold none.
-class STRATA_API ClassTable {
- public:
-  ClassTable() = default;
-  explicit ClassTable(const std::vector<double>& values);
-  bool empty() const { return values_.empty(); }
-  /// [values] with the dtype and device of `like`, undefined when empty.
-  at::Tensor on(const at::Tensor& like);
-
- private:
-  std::vector<double> values_;
-  at::Tensor cached_;
-};
-
 /// Throws OptionError when there is one channel and not two classes.
 STRATA_API void check_channels(const LabelSpec& label, std::int64_t channels);
 

@@ -152,6 +152,12 @@ TensorMap Composition::run(const HeadSlot& slot, const Encoded& features) {
 Losses Composition::loss(const Batch& batch, TrainContext& context) {
   const Encoded features = encode(batch);
   const Batch padded = preprocessor_.pad_targets(batch);
+  for (const auto& [name, target] : padded.targets) {
+    if (target.data.is_same(batch.targets.at(name).data)) continue;
+    context.derived(target.data, [this, name = name](const Batch& other) {
+      return preprocessor_.padded_target(other, name);
+    });
+  }
   Losses losses;
   for (const auto* slots : {&decode_heads_, &auxiliary_heads_}) {
     for (const HeadSlot& slot : *slots) {

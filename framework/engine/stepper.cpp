@@ -74,22 +74,37 @@ class Stepper::Context final : public TrainContext {
   }
   using TrainContext::global_count;
   at::Tensor global_count(const at::Tensor& labels, const Count& count) override {
-    const std::string* name = nullptr;
-    for (const auto& [key, target] : owner_.batch().targets) {
-      if (target.data.is_same(labels)) name = &key;
+    if (owner_.step_batches_.size() == 1) return count(labels);
+    Derive of;
+    for (const auto& [name, target] : owner_.batch().targets) {
+      if (!target.data.is_same(labels)) continue;
+      of = [name = name](const Batch& batch) { return batch.targets.at(name).data; };
     }
-    if (owner_.step_batches_.size() == 1 || name == nullptr) return count(labels);
+    for (const auto& [made, derive] : derived_) {
+      if (made.is_same(labels)) of = derive;
+    }
+    if (!of) return count(labels);
     at::Tensor sum;
     for (const Batch& batch : owner_.step_batches_) {
-      const at::Tensor one = count(batch.targets.at(*name).data).to(at::kDouble);
+      const at::Tensor one = count(of(batch)).to(at::kDouble);
       sum = sum.defined() ? sum + one : one;
     }
     return sum / static_cast<double>(owner_.step_batches_.size());
+  }
+  void derived(const at::Tensor& labels, Derive derive) override {
+    derived_.emplace_back(labels, std::move(derive));
+  }
+  /// The next batch: what was derived from the one before is gone.
+  void begin(std::int64_t step, const Philox& draws) {
+    step_number = step;
+    random = draws;
+    derived_.clear();
   }
   void step(const std::string& optimizer) override { owner_.step_by_name(optimizer); }
 
  private:
   Stepper& owner_;
+  std::vector<std::pair<at::Tensor, Derive>> derived_;
 };
 
 Stepper::Stepper(RunParts& parts, const RunSettings& settings)
@@ -161,8 +176,8 @@ bool Stepper::step(std::int64_t done) {
   stepped_.clear();
   Context context(*this);
   for (micro_ = 0; micro_ < step_batches_.size(); ++micro_) {
-    context.step_number = done;
-    context.random = Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_));
+    context.begin(done,
+                  Philox(settings_.seed, kStepStreams + static_cast<std::uint64_t>(batches_)));
     seed_torch(settings_.seed, static_cast<std::uint64_t>(batches_));
     const Autocast mixed(settings_.device.type(), amp_);
     losses_.push_back(without_graphs(parts_.model->train_step(batch(), context)));

@@ -29,11 +29,18 @@ class STRATA_API TrainContext {
   /// use so that it is an average over all ranks.
   virtual at::Tensor global_count(const at::Tensor& count) { return count; }
   /// The same for a count that the labels alone decide, over the accumulated batches too: `count`
-  /// of `labels`, which are a target of this batch, is averaged with that of the same target of
-  /// every other batch of the step. The engine averages over batches, so that sum / divisor becomes
+  /// of `labels`, which are a target of this batch or derived from one, is averaged with that of the
+  /// same target of every other batch of the step. The engine averages over batches, so that sum / divisor becomes
   /// the average over all pixels of the step, however unevenly the valid ones are spread.
   virtual at::Tensor global_count(const at::Tensor& labels, const Count& count) {
     return global_count(count(labels));
+  }
+  /// Says of labels that the model made from this batch's targets (padded them, say) how it makes
+  /// those of any other batch, so that the count above reaches them.
+  using Derive = std::function<at::Tensor(const Batch&)>;
+  virtual void derived(const at::Tensor& labels, Derive derive) {
+    (void)labels;
+    (void)derive;
   }
   /// Back-propagates a loss.
   virtual void backward(const at::Tensor& loss);

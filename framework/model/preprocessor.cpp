@@ -5,7 +5,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,8 +33,8 @@ std::vector<double> per_channel(const std::string& key,
 // One pass from bytes in any layout to normalised channels-last rows. 256 values a channel: a table
 // holds every result, rounded exactly as subtraction and division round.
 template <class T>
-void normalize_bytes(const at::Tensor& image, const std::vector<double>& mean,
-                     const std::vector<double>& std, at::Tensor out) {
+void normalize_bytes(const at::Tensor& image, const DeviceValues& mean, const DeviceValues& std,
+                     at::Tensor out) {
   const std::int64_t channels = image.size(1), height = image.size(2), width = image.size(3);
   const std::int64_t out_height = out.size(2), out_width = out.size(3);
   std::vector<T> table(static_cast<std::size_t>(channels) * 256);
@@ -119,23 +118,28 @@ at::Tensor Preprocessor::operator()(const std::vector<at::Tensor>& images, at::S
       continue;
     }
     const auto wide = dtype == at::kDouble ? at::kDouble : at::kFloat;
-    const at::Tensor mean = at::tensor(mean_, at::kDouble).to(device, wide).view({1, -1, 1, 1});
-    const at::Tensor std = at::tensor(std_, at::kDouble).to(device, wide).view({1, -1, 1, 1});
-    rows.narrow(2, 0, height).narrow(3, 0, width).copy_((image.to(wide) - mean) / std);
+    const at::Tensor values = image.to(wide);
+    rows.narrow(2, 0, height)
+        .narrow(3, 0, width)
+        .copy_((values - mean_.on(values).view({1, -1, 1, 1})) /
+               std_.on(values).view({1, -1, 1, 1}));
   }
   return out;
 }
 
-Batch Preprocessor::pad_targets(const Batch& batch) const {
+at::Tensor Preprocessor::padded_target(const Batch& batch, const std::string& name) const {
   const std::int64_t height = batch.height(), width = batch.width();
-  if (padded(height) == height && padded(width) == width) return batch;
+  const Target& target = batch.targets.at(name);
+  if (padded(height) == height && padded(width) == width) return target.data;
+  // A label map may have a share of the images' size (SegRescale).
+  const std::int64_t bottom = padded(height) * target.data.size(1) / height - target.data.size(1);
+  const std::int64_t right = padded(width) * target.data.size(2) / width - target.data.size(2);
+  return at::constant_pad_nd(target.data, {0, right, 0, bottom}, target.spec.ignore_index);
+}
+
+Batch Preprocessor::pad_targets(const Batch& batch) const {
   Batch result = batch;
-  for (auto& [name, target] : result.targets) {
-    // A label map may have a share of the images' size (SegRescale).
-    const std::int64_t bottom = padded(height) * target.data.size(1) / height - target.data.size(1);
-    const std::int64_t right = padded(width) * target.data.size(2) / width - target.data.size(2);
-    target.data = at::constant_pad_nd(target.data, {0, right, 0, bottom}, target.spec.ignore_index);
-  }
+  for (auto& [name, target] : result.targets) target.data = padded_target(batch, name);
   return result;
 }
 

@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "framework/model/batch.hpp"
+#include "framework/model/device_values.hpp"
 
 namespace strata {
 
@@ -51,10 +53,12 @@ class STRATA_API Preprocessor {
   std::int64_t padded(std::int64_t size) const;
   /// The batch with its targets padded like the images, by their ignore_index.
   Batch pad_targets(const Batch& batch) const;
+  /// One of these.
+  at::Tensor padded_target(const Batch& batch, const std::string& name) const;
 
  private:
-  std::vector<double> mean_;
-  std::vector<double> std_;
+  DeviceValues mean_;
+  DeviceValues std_;
   std::int64_t divisor_;
 };
 

@@ -45,6 +45,15 @@ TEST(Preprocessor, TakesFloatingImages) {
   EXPECT_TRUE(at::equal(normalise({image}, at::kFloat, at::kCPU), reference(image, at::kFloat)));
 }
 
+// Mean and deviation are kept where they were used last.
+TEST(Preprocessor, TakesFloatingImagesOfAnyTypeInTurn) {
+  const Preprocessor normalise({}, 3);
+  const at::Tensor image = at::rand({1, 3, 8, 8}, at::kDouble) * 255;
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kFloat, at::kFloat}) {
+    EXPECT_TRUE(at::equal(normalise({image}, dtype, at::kCPU), reference(image, dtype)));
+  }
+}
+
 TEST(Preprocessor, LeavesNormalisedImagesAlone) {
   const Preprocessor normalise({.size_divisor = 8}, 3);
   const at::Tensor image = at::randn({2, 3, 10, 16});
