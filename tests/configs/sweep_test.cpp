@@ -12,6 +12,7 @@
 #include "framework/config/toml_reader.hpp"
 #include "framework/engine/experiment.hpp"
 #include "registry/builtin.hpp"
+#include "tests/configs/shrunk.hpp"
 
 namespace strata {
 namespace {
@@ -104,7 +105,7 @@ TEST(EveryConfig, SurvivesDumpingAndReading) {
     SCOPED_TRACE(path);
     Registry registry;
     register_builtin_components(registry);
-    const Experiment experiment = load_experiment(path, {}, registry);
+    const Experiment experiment = load_experiment(path, tests::vocabulary_for(path), registry);
     const Schema& schema = config::schema_of<Experiment>();
     const Value want = config::dump_object(schema, &experiment, true);
     for (const bool full : {true, false}) {

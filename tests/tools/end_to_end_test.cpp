@@ -127,6 +127,35 @@ TEST_F(EndToEnd, TrainsTestsAndPredicts) {
   }
 }
 
+// The small VLCD of configs/vlcd, with tags of one date; the other has none, which is said.
+TEST_F(EndToEnd, VlcdReadsTagsTrainsTestsAndPredicts) {
+  std::ofstream tags(scenes() + "/train/A_tags.json");
+  tags << "[";
+  for (int i = 0; i < 8; ++i) {
+    tags << (i == 0 ? "" : ",") << "{\"image_path\": \"A/000" << i << ".png\", \"building\": \"0.7\"}";
+  }
+  tags << "]";
+  tags.close();
+  const std::string config =
+      STRATA_SOURCE_DIR "/configs/vlcd/vlcd_tiny_scenes.toml --set runtime.work_dir=" + dir("vlcd") +
+      " --set data.train.batch_size=2 --set train.steps=4 --set vars.last=3"
+      " --set schedule.warmup.steps=1 --set schedule.begin=1 --set evaluate.interval=2"
+      " --set train.log_interval=1 --set data.tags=_tags.json ";
+  const Result trained = tool("train", config);
+  ASSERT_EQ(trained.status, 0) << trained.output;
+  EXPECT_NE(trained.output.find("/train/B_tags.json: no such file"), std::string::npos)
+      << trained.output;
+  EXPECT_EQ(trained.output.find("/train/A_tags.json: no such file"), std::string::npos);
+  const Result tested = tool("test", config);
+  ASSERT_EQ(tested.status, 0) << tested.output;
+  EXPECT_NE(tested.output.find("f1.changed"), std::string::npos) << tested.output;
+  const Result predicted = tool("predict", config + "--in " + scenes() + "/train/A " + scenes() +
+                                               "/train/B --out " + dir("vlcd_out"));
+  ASSERT_EQ(predicted.status, 0) << predicted.output;
+  EXPECT_TRUE(fs::exists(dir("vlcd_out")));
+  fs::remove(scenes() + "/train/A_tags.json");
+}
+
 // A model beside itself, and a window that covers the picture, change nothing.
 TEST_F(EndToEnd, ServesInWindowsViewsAndEnsembles) {
   const Result trained = tool("train", small("served"));
