@@ -3,8 +3,8 @@
 
   step.py --peer-python VENV/bin/python [--models hrnet-w18_fcn ...] [--passes 5 --steps 10]
 
-4 x 3 x 256 x 256. train: forward, loss, backward, AdamW. infer: logits at the size of the input.
-plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
+4 x 3 x 256 x 256; of VLCD 2 pairs. train: forward, loss, backward, AdamW. infer: logits at the size
+of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
 """
 import argparse
 import json
@@ -18,11 +18,16 @@ from measure import ROOT, OtherLoad, finish, interval, machine, result_of, table
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ADAMW = 'optimizer={_delete_=true, type="AdamW", lr=1e-3, weight_decay=0.01}'
+PAIRS = ('data={_delete_=true, labels={change={classes=["unchanged", "changed"], role="change"}}}')
 MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under the same names
     "hrnet-w18_fcn": ("HRNet-W18 + FCN", "configs/hrnet/fcn_hrnet-w18_camvid.toml", [ADAMW]),
     "r50_upernet": ("ResNet-50 + UPer", "configs/upernet/upernet_r50_camvid.toml", [ADAMW]),
     "effb0_unet": ("EfficientNet-B0 + U-Net", "configs/unet/unet_effb0_camvid.toml", [ADAMW]),
+    "vlcd_r50": ("VLCD, RN50", "configs/vlcd/vlcd_r50_levir.toml", [PAIRS]),
+    "vlcd_r50_trained": ("VLCD, RN50, CLIP trained", "configs/vlcd/vlcd_r50_levir.toml",
+                         [PAIRS, "model.backbone.freeze_clip=false"]),
 }
+BATCH = {"vlcd_r50": 2, "vlcd_r50_trained": 2}  # of the others 4
 SIDES = ("strata", "plain", "tuned")
 AIMS = {"train": {"plain": 0.87, "tuned": 1.0}, "infer": {"plain": 0.75, "tuned": 0.9}}
 
@@ -31,8 +36,9 @@ def run_strata(model, mode, a):
     _, config, overrides = MODELS[model]
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "benchmark.json")
-        command = [a.strata, config, "--mode", mode, "--batch", "4", "--size", "256", "256",
-                   "--steps", str(a.steps), "--warmup", str(a.warmup), "--json", out]
+        command = [a.strata, config, "--mode", mode, "--batch", str(BATCH.get(model, 4)),
+                   "--size", "256", "256", "--steps", str(a.steps), "--warmup", str(a.warmup),
+                   "--json", out]
         for override in [*overrides, f"runtime.threads={a.threads}"]:
             command += ["--set", override]
         finish(command)
@@ -44,7 +50,8 @@ def run_strata(model, mode, a):
 
 def run_peer(model, mode, tuned, a):
     command = [a.peer_python, os.path.join(HERE, "step_peer.py"), "--model", model, "--mode", mode,
-               "--steps", str(a.steps), "--warmup", str(a.warmup), "--threads", str(a.threads)]
+               "--steps", str(a.steps), "--warmup", str(a.warmup), "--threads", str(a.threads),
+               "--batch", str(BATCH.get(model, 4))]
     command += ["--tuned"] * tuned
     return result_of(finish(command), command)
 
@@ -73,12 +80,27 @@ def summarise(runs, a):
     return rows, summary
 
 
+def frozen_beside_trained(runs):
+    """What a frozen CLIP saves of a training step."""
+    frozen, trained = (runs.get(name, {}).get("train", {}).get("strata")
+                       for name in ("vlcd_r50", "vlcd_r50_trained"))
+    if not frozen or not trained:
+        return ""
+    time_of = lambda run: statistics.median(run["seconds"])
+    ratio, low, high = interval([time_of(x) / time_of(y) for x, y in zip(frozen, trained)])
+    memory, _, _ = interval([x["peak_mib"] / y["peak_mib"] for x, y in zip(frozen, trained)])
+    return (f"\nA training step with CLIP frozen takes **{ratio:.2f}** ({low:.2f}-{high:.2f}) of "
+            f"the time of one with CLIP trained (aim: 0.77), and **{memory:.2f}** of the memory "
+            f"(aim: 0.7).\n")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--peer-python", required=True, help="Python that has torch, timm, mmseg and smp")
+    p.add_argument("--peer-python", required=True,
+                   help="Python that has torch, timm, mmseg and smp, for VLCD open_clip")
     p.add_argument("--strata", default=os.path.join(ROOT, "build/tools/benchmark"))
-    p.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    p.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS)[:3])
     p.add_argument("--modes", nargs="+", choices=["train", "infer"], default=["train", "infer"])
     p.add_argument("--passes", type=int, default=5)
     p.add_argument("--steps", type=int, default=10)
@@ -102,14 +124,14 @@ def main():
     peer = of[a.models[0]]["plain"][0]
     counts = "; ".join(f"{MODELS[name][0]} {of[name]['strata'][0]['parameters']} and "
                        f"{of[name]['plain'][0]['parameters']}" for name in a.models)
-    text = (f"# Steps on one fixed batch of 4 × 256 × 256\n\n{m['cpu']}, {m['cores']} cores "
+    text = (f"# Steps on one fixed batch at 256 × 256\n\n{m['cpu']}, {m['cores']} cores "
             f"({', '.join(m['instructions'])}), {m['memory_gib']} GiB, {m['system']}; {a.threads} "
             f"compute threads; peer: torch {peer['torch']}, timm {peer['timm']}; other load "
             f"{load.cores()} cores; {time.strftime('%Y-%m-%d')}\n\n"
             + table(["", "", "peer", "Strata, ms", "peer, ms", "ratio (95 %)", "aim",
                      "Strata, peak MiB", "peer"], rows)
             + f"\n\n{a.passes} passes of {a.steps} steps after {a.warmup}. Parameters, Strata and "
-              f"peer: {counts}.\n")
+              f"peer: {counts}.\n" + frozen_beside_trained(runs))
     write(a.out, a.name, {"machine": m, "runs": runs, "summary": summary,
                           "other_load_cores": load.cores()}, text)
     print(text)

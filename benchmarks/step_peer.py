@@ -4,7 +4,7 @@
   step_peer.py --model hrnet-w18_fcn --mode train|infer [--tuned] [--steps 10]
 
 plain: NCHW, AdamW as it comes. tuned: channels-last, fused AdamW. Backbones are timm's where timm
-has the same, the U-Net is smp's, the rest is mmseg's.
+has the same, the U-Net is smp's, VLCD is vlcd_peer.py's, the rest is mmseg's.
 """
 import argparse
 import json
@@ -73,7 +73,14 @@ class EfficientNetUnet(nn.Module):
         return [self.model(x)]
 
 
-MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_unet": EfficientNetUnet}
+def vlcd(frozen):
+    allow_mmcv_lite()
+    from vlcd_peer import Vlcd
+    return Vlcd(frozen)
+
+
+MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_unet": EfficientNetUnet,
+          "vlcd_r50": lambda: vlcd(True), "vlcd_r50_trained": lambda: vlcd(False)}
 LOSS_WEIGHTS = (1.0, 0.4)  # of the head and of the auxiliary one
 
 
@@ -89,23 +96,24 @@ def main():
     p.add_argument("--size", type=int, default=256)
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if a.tuned else torch.contiguous_format
     model = MODELS[a.model]().to(memory_format=layout)
-    x = torch.randn(a.batch, 3, a.size, a.size).to(memory_format=layout)
-    y = torch.randint(0, CLASSES, (a.batch, a.size, a.size))
+    torch.set_num_threads(a.threads)  # now: tests/parity sets its own
+    dates = [torch.randn(a.batch, 3, a.size, a.size).to(memory_format=layout)
+             for _ in range(getattr(model, "dates", 1))]
+    y = torch.randint(0, CLASSES if len(dates) == 1 else 2, (a.batch, a.size, a.size))
     model.train(a.mode == "train")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01, fused=a.tuned)
 
     def train():
         optimizer.zero_grad(set_to_none=True)
-        sum(w * F.cross_entropy(out, y) for w, out in zip(LOSS_WEIGHTS, model(x))).backward()
+        sum(w * F.cross_entropy(out, y) for w, out in zip(LOSS_WEIGHTS, model(*dates))).backward()
         optimizer.step()
 
     def infer():
         with torch.inference_mode():
-            model(x)
+            model(*dates)
 
     body, seconds = (train if a.mode == "train" else infer), []
     for i in range(a.warmup + a.steps):
