@@ -77,8 +77,8 @@ TEST(RandomMosaic, PutsFourAroundTheMiddle) {
     if (++next > 1) other.meta.tags = {{"bridge", "lake"}, {"road"}};
     return other;
   });
-  using Tags = std::vector<std::vector<std::string>>;
-  EXPECT_EQ(tagged.meta.tags, (Tags{{"lake", "bridge", "forest"}, {"road"}}));
+  const std::vector<std::vector<std::string>> expected = {{"lake", "bridge", "forest"}, {"road"}};
+  EXPECT_EQ(tagged.meta.tags, expected);
   // Wherever the middle lies, all is picture or padding and nothing is written outside.
   for (std::uint64_t stream = 0; stream < 20; ++stream) {
     const Sample any = mixed(*make<Transform>("{type = \"RandomMosaic\", prob = 1, size = [5, 7], "
