@@ -3,12 +3,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
 
+#include <array>
 #include <variant>
 
 #include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
 #include "framework/nn/joined_conv.hpp"
 #include "framework/ops/batch_norm_act.hpp"
+
 
 namespace strata::nn {
 namespace {
@@ -21,8 +23,8 @@ bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor&
   const bool learns = x.requires_grad() || conv->weight.requires_grad() ||
                       (conv->bias.defined() && conv->bias.requires_grad()) ||
                       layer->weight.requires_grad() || layer->bias.requires_grad();
-  return !(learns && at::GradMode::is_enabled()) && x.is_cpu() &&
-         x.dim() == 4 && x.scalar_type() == conv->weight.scalar_type() &&
+  return !(learns && at::GradMode::is_enabled()) && x.is_cpu() && x.dim() == 4 &&
+         x.scalar_type() == conv->weight.scalar_type() &&
          layer->weight.scalar_type() == x.scalar_type() && layer->running_mean.defined() &&
          std::holds_alternative<torch::enumtype::kZeros>(conv->options.padding_mode()) &&
          std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
@@ -78,6 +80,24 @@ at::Tensor norm_act(at::Tensor y, const Norm& norm, const Activation& activation
   return activate_(std::move(y), activation);
 }
 
+/// LibTorch 2.11's oneDNN writes outside of its memory when a 1x1 convolution of fewer than 16
+/// channels with a stride learns (AVX-512, several threads). Leaving out first what such a
+/// convolution skips is the same.
+at::Tensor convolved(const torch::nn::Conv2d& conv, const at::Tensor& x) {
+  constexpr std::int64_t kBlock = 16;
+  const auto& options = conv->options;
+  const auto& stride = *options.stride();
+  const bool skips = options.kernel_size()->at(0) == 1 && options.kernel_size()->at(1) == 1 &&
+                     (stride[0] > 1 || stride[1] > 1);
+  const auto* padding = std::get_if<torch::ExpandingArray<2>>(&options.padding());
+  const bool unpadded = padding != nullptr && (*padding)->at(0) == 0 && (*padding)->at(1) == 0;
+  if (!skips || !unpadded || options.in_channels() >= kBlock) return conv.ptr()->forward(x);
+  const at::Tensor seen = x.slice(2, std::nullopt, std::nullopt, stride[0])
+                              .slice(3, std::nullopt, std::nullopt, stride[1]);
+  constexpr std::array<std::int64_t, 2> kOne = {1, 1}, kNone = {0, 0};
+  return at::conv2d(seen, conv->weight, conv->bias, kOne, kNone, kOne, options.groups());
+}
+
 }  // namespace
 
 ConvModuleImpl::ConvModuleImpl(const ConvModuleOptions& options)
@@ -112,7 +132,7 @@ at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                          const Activation& activation, const at::Tensor& x,
                          const at::Tensor& residual) {
   if (!can_fold(conv, norm, x) || !pays(conv, x)) {
-    return norm_act(conv.ptr()->forward(x), norm, activation, residual);
+    return norm_act(convolved(conv, x), norm, activation, residual);
   }
   const FoldCache::Folded both = folded(conv, norm);
   const auto& options = conv->options;

@@ -167,7 +167,8 @@ void count(std::vector<Summary>& lines, Summary line, const at::Tensor& tensor) 
   place->elements += tensor.numel();
 }
 
-// Depths of a backbone's parameters; `path` is its place in the model.
+// Depths of a backbone's parameters, where none is known: a backbone that is made of others speaks
+// for them. `path` is its place in the model.
 void set_depths(std::vector<ModelParameter>& parameters, const std::string& path,
                 const Backbone& backbone) {
   const Backbone::Layers layers = backbone.layers();
@@ -175,7 +176,7 @@ void set_depths(std::vector<ModelParameter>& parameters, const std::string& path
   for (std::size_t i = 0; i < layers.size(); ++i) {
     for (const std::string& part : layers[i]) {
       for (ModelParameter& parameter : parameters) {
-        if (!config::glob_match(prefix + part, parameter.name)) continue;
+        if (parameter.depth > 0 || !config::glob_match(prefix + part, parameter.name)) continue;
         parameter.depth = static_cast<std::int64_t>(layers.size() - i);
       }
     }

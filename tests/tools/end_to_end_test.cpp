@@ -148,7 +148,7 @@ TEST_F(EndToEnd, VlcdReadsTagsTrainsTestsAndPredicts) {
   EXPECT_EQ(trained.output.find("/train/A_tags.json: no such file"), std::string::npos);
   const Result tested = tool("test", config);
   ASSERT_EQ(tested.status, 0) << tested.output;
-  EXPECT_NE(tested.output.find("f1.changed"), std::string::npos) << tested.output;
+  EXPECT_NE(tested.output.find("\nchanged "), std::string::npos) << tested.output;
   const Result predicted = tool("predict", config + "--in " + scenes() + "/train/A " + scenes() +
                                                "/train/B --out " + dir("vlcd_out"));
   ASSERT_EQ(predicted.status, 0) << predicted.output;

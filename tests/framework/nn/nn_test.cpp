@@ -267,6 +267,22 @@ TEST(Nn, FoldsWhereItPays) {
   }
 }
 
+// LibTorch's own kernel writes outside of its memory here; see conv_module.cpp.
+TEST(Nn, NarrowConvolutionsThatSkipPixelsTrain) {
+  const auto block = std::make_shared<nn::ConvNorm>(nn::conv2d(8, 16, 1, {.stride = 2}),
+                                                    nn::NormOptions{.type = "none"});
+  at::Tensor x = at::randn({3, 8, 16, 16}).contiguous(at::MemoryFormat::ChannelsLast);
+  x.set_requires_grad(true);
+  at::Tensor weight = block->parameters().front();
+  for (int i = 0; i < 50; ++i) {
+    weight.mutable_grad() = at::Tensor();
+    block->forward(x).sum().backward();
+  }
+  // Every output channel has the sum of every second pixel of every second row.
+  const at::Tensor seen = x.detach().slice(2, 0, 16, 2).slice(3, 0, 16, 2).sum({0, 2, 3});
+  EXPECT_TRUE(at::allclose(weight.grad().view({16, 8}), seen.expand({16, 8}), 1e-4, 1e-4));
+}
+
 TEST(Nn, ResizeIsAlignedAsAsked) {
   const at::Tensor x = at::tensor({0.0, 1.0}).view({1, 1, 1, 2});
   EXPECT_TRUE(at::allclose(nn::resize(x, 1, 4).view(-1), at::tensor({0.0, 0.25, 0.75, 1.0})));

@@ -238,10 +238,14 @@ lr_mult = 4
 TEST(Groups, EveryParameterOfEveryBackboneIsInOneLayer) {
   for (const std::string& name : tests::builtin_registry().names(Backbone::kind)) {
     SCOPED_TRACE(name);
-    const bool residual = name.find("Res") == 0;
-    const auto backbone =
-        tests::slot_of<Backbone>("type = \"" + name + "\"" + (residual ? "\ndepth = 50" : ""))
-            .build({FeatureSpec::image(3)});
+    std::string options = "type = \"" + name + "\"\n";
+    if (name.starts_with("Res")) options += "depth = 50";
+    if (name == "SideFusionCLIP") {
+      options +=
+          "clip = {type = \"ResNet\", depth = 18}\nrs_backbone = {type = \"ResNet\", depth = 18}\n"
+          "bridge = {type = \"dot\"}\nfreeze_clip = false";
+    }
+    const auto backbone = tests::slot_of<Backbone>(options).build({FeatureSpec::image(3)});
     const Backbone::Layers layers = backbone->layers();
     EXPECT_GT(layers.size(), 8U);
     std::int64_t before = static_cast<std::int64_t>(layers.size()) + 1;
