@@ -25,7 +25,7 @@ MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under
     "effb0_unet": ("EfficientNet-B0 + U-Net", "configs/unet/unet_effb0_camvid.toml", [ADAMW]),
     "vlcd_r50": ("VLCD, RN50", "configs/vlcd/vlcd_r50_levir.toml", [PAIRS]),
     "vlcd_r50_trained": ("VLCD, RN50, CLIP trained", "configs/vlcd/vlcd_r50_levir.toml",
-                         [PAIRS, "model.backbone.freeze_clip=false"]),
+                         [PAIRS, "model.backbone.freeze_clip=false", "model.freeze_text=false"]),
 }
 BATCH = {"vlcd_r50": 2, "vlcd_r50_trained": 2}  # of the others 4
 SIDES = ("strata", "plain", "tuned")
