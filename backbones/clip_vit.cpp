@@ -2,7 +2,6 @@
 // for dense prediction (DenseCLIP, Rao et al., CVPR 2022). Names of parameters as in OpenAI's
 // archives, below `visual`.
 #include <ATen/ops/cat.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <fmt/format.h>
@@ -76,7 +75,8 @@ struct ClipVitOptions {
   ClipVitSize size() const {
     const ClipVitSize& base = kClipVits.at(variant);
     return {patch_size.value_or(base.patch), width.value_or(base.width),
-            layers.value_or(base.layers), heads.value_or(base.heads), output_dim.value_or(base.out)};
+            layers.value_or(base.layers), heads.value_or(base.heads),
+            output_dim.value_or(base.out)};
   }
   std::vector<std::int64_t> taps() const {
     if (out_indices) return *out_indices;
@@ -137,9 +137,8 @@ class CLIPVisionTransformer final : public TrunkBackbone, public io::AdaptsWeigh
     FeatureSpec spec;
     for (std::size_t k = 0; k < taps.size(); ++k) {
       if (taps[k] < 0 || taps[k] >= size.layers || (k > 0 && taps[k] < taps[k - 1])) {
-        throw OptionError("out_indices",
-                          fmt::format("must not fall and lie from 0 to {}, got [{}]",
-                                      size.layers - 1, fmt::join(taps, ", ")));
+        throw OptionError("out_indices", fmt::format("must not fall and lie from 0 to {}, got [{}]",
+                                                     size.layers - 1, fmt::join(taps, ", ")));
       }
       spec.levels.push_back({std::to_string(k), size.width, size.patch});
     }
@@ -159,13 +158,7 @@ class CLIPVisionTransformer final : public TrunkBackbone, public io::AdaptsWeigh
   /// [N, C, H, W] -> maps of tokens [N, width, h, w]; extras "global" [N, E], "dense" [N, E, h, w];
   /// h = ceil(H / patch), w = ceil(W / patch)
   Features trunk(const at::Tensor& images) override {
-    const std::int64_t height = images.size(2), width = images.size(3);
-    const auto missing = [&](std::int64_t size) {
-      return (size_.patch - size % size_.patch) % size_.patch;
-    };
-    const bool whole = missing(height) == 0 && missing(width) == 0;
-    const at::Tensor patches = conv1_->forward(
-        whole ? images : at::constant_pad_nd(images, {0, missing(width), 0, missing(height)}));
+    const at::Tensor patches = conv1_->forward(nn::whole_patches(images, size_.patch));
     const std::int64_t h = patches.size(2), w = patches.size(3);
     at::Tensor x = nn::tokens_of(patches).flatten(1, 2);
     const at::Tensor own = options_.double_cls_embed ? class_embedding_ * 2 : class_embedding_;

@@ -2,7 +2,6 @@
 // side, and a bridge between the two at every level.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/tensor.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "backbones/backbone.hpp"
 #include "backbones/levels.hpp"
+#include "framework/model/device_values.hpp"
 #include "framework/nn/autocast.hpp"
 #include "framework/nn/layers.hpp"
 #include "modules/bridge.hpp"
@@ -90,6 +90,13 @@ class SideFusionClip final : public Backbone {
       : frozen_(options.freeze_clip),
         renormalise_(options.clip_norm.value_or(image_channels(context.input) == 3)) {
     output(options, context.input);
+    std::vector<double> scale, shift;
+    for (std::size_t c = 0; c < kClipStd.size(); ++c) {
+      scale.push_back(kImageNetStd[c] / kClipStd[c]);
+      shift.push_back((kImageNetMean[c] - kClipMean[c]) / kClipStd[c]);
+    }
+    scale_ = DeviceValues(scale);
+    shift_ = DeviceValues(shift);
     if (options.autocast != "off")
       autocast_ = options.autocast == "bf16" ? at::kBFloat16 : at::kHalf;
     clip_ = register_module("clip", options.clip.build({context.input}));
@@ -153,17 +160,7 @@ class SideFusionClip final : public Backbone {
 
   at::Tensor for_clip(const at::Tensor& images) const {
     if (!renormalise_) return images;
-    std::array<double, 3> scale{}, shift{};
-    for (std::size_t c = 0; c < 3; ++c) {
-      scale[c] = kImageNetStd[c] / kClipStd[c];
-      shift[c] = (kImageNetMean[c] - kClipMean[c]) / kClipStd[c];
-    }
-    const auto row = [&](const std::array<double, 3>& values) {
-      return at::tensor(values, at::kDouble)
-          .to(images.device(), images.scalar_type())
-          .view({1, 3, 1, 1});
-    };
-    return images * row(scale) + row(shift);
+    return images * scale_.on(images).view({1, 3, 1, 1}) + shift_.on(images).view({1, 3, 1, 1});
   }
 
   /// What the frozen part gives, without a graph.
@@ -195,6 +192,7 @@ class SideFusionClip final : public Backbone {
   }
 
   bool frozen_, renormalise_;
+  DeviceValues scale_, shift_;  // from ImageNet's mean and deviation to CLIP's
   std::optional<at::ScalarType> autocast_;
   std::shared_ptr<Backbone> clip_, side_;
   std::shared_ptr<nn::LayerList<Bridge>> bridges_;

@@ -167,8 +167,6 @@ class SwinTransformer final : public Backbone, public io::AdaptsWeights {
       auto stage = std::make_shared<SwinStage>();
       const std::int64_t width = plan.width << i;
       for (std::int64_t j = 0; j < plan.depths[i]; ++j, ++number) {
-        const double share =
-            blocks == 1 ? 0.0 : static_cast<double>(number) / static_cast<double>(blocks - 1);
         stage->blocks->add(std::make_shared<nn::SwinBlock>(nn::SwinBlockOptions{
             .width = width,
             .heads = plan.heads[i],
@@ -179,7 +177,7 @@ class SwinTransformer final : public Backbone, public io::AdaptsWeights {
             .qk_scale = options.qk_scale,
             .dropout = options.drop_rate,
             .attention_dropout = options.attn_drop_rate,
-            .drop_path = options.drop_path_rate * share}));
+            .drop_path = nn::rising_drop_path(options.drop_path_rate, number, blocks)}));
       }
       stage->register_module("blocks", stage->blocks);
       if (i + 1 < plan.depths.size()) {
@@ -225,12 +223,7 @@ class SwinTransformer final : public Backbone, public io::AdaptsWeights {
   /// [N, C, H, W] -> levels [N, c, ceil(H / stride), ceil(W / stride)]: images and maps that are
   /// no whole number of patches are padded with zeros at the right and below.
   Features forward(const at::Tensor& images) override {
-    const std::int64_t patch = options_.patch_size;
-    const std::int64_t below = (patch - images.size(2) % patch) % patch;
-    const std::int64_t right = (patch - images.size(3) % patch) % patch;
-    at::Tensor x = images;
-    if (below + right > 0) x = at::constant_pad_nd(x, {0, right, 0, below});
-    x = nn::tokens_of(patch_->forward(x));
+    at::Tensor x = nn::tokens_of(patch_->forward(nn::whole_patches(images, options_.patch_size)));
     if (patch_norm_) x = patch_norm_->forward(x);
     if (options_.drop_rate > 0) x = at::dropout(x, options_.drop_rate, is_training());
     Features features;

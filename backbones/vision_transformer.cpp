@@ -2,7 +2,6 @@
 // timm's parameter names, and a pyramid on top (framework/nn/token_pyramid.hpp) so that it gives
 // four levels as every backbone does.
 #include <ATen/ops/cat.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <torch/nn/modules/normalization.h>
@@ -172,10 +171,8 @@ class VisionTransformer final : public TrunkBackbone, public io::AdaptsWeights {
     register_module("patch_embed", std::make_shared<torch::nn::Module>())
         ->register_module("proj", patch_);
     for (std::int64_t i = 0; i < size.depth; ++i) {
-      const double share =
-          size.depth == 1 ? 0 : static_cast<double>(i) / static_cast<double>(size.depth - 1);
-      VitBlock& block = blocks_->add(
-          std::make_shared<VitBlock>(plan_, options.qkv_bias, options.drop_path_rate * share));
+      VitBlock& block = blocks_->add(std::make_shared<VitBlock>(
+          plan_, options.qkv_bias, nn::rising_drop_path(options.drop_path_rate, i, size.depth)));
       if (i > plan_.taps.back()) nn::set_unused(block);
     }
     register_module("blocks", blocks_);
@@ -202,12 +199,8 @@ class VisionTransformer final : public TrunkBackbone, public io::AdaptsWeights {
   /// [N, C, H, W] -> what the chosen blocks give, [N, embed_dim, h, w] at the patches' stride.
   /// Images that are no whole number of patches are padded with zeros at the right and below.
   Features trunk(const at::Tensor& images) override {
-    const std::int64_t n = images.size(0), patch = plan_.size.patch;
-    const std::int64_t below = (patch - images.size(2) % patch) % patch;
-    const std::int64_t right = (patch - images.size(3) % patch) % patch;
-    at::Tensor x = images;
-    if (below > 0 || right > 0) x = at::constant_pad_nd(x, {0, right, 0, below});
-    x = nn::tokens_of(patch_->forward(x));
+    const std::int64_t n = images.size(0);
+    at::Tensor x = nn::tokens_of(patch_->forward(nn::whole_patches(images, plan_.size.patch)));
     const std::int64_t rows = x.size(1), columns = x.size(2);
     x = at::cat({cls_token_.expand({n, -1, -1}), x.flatten(1, 2)}, 1);
     x = nn::add_residual(nn::resize_position_embedding(pos_embed_, 1, rows, columns,

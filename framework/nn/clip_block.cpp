@@ -10,10 +10,11 @@ ClipBlock::ClipBlock(std::int64_t width, std::int64_t heads, double drop_path) :
   const torch::nn::LayerNormOptions norm({width});
   attention_ = register_module("attn", std::make_shared<PackedAttention>(width, heads));
   norm1_ = register_module("ln_1", torch::nn::LayerNorm(norm));
-  mlp_ = register_module("mlp", std::make_shared<Mlp>(width, 4 * width,
-                                                      MlpOptions{.activation = Activation::quick_gelu(),
-                                                                 .first = "c_fc",
-                                                                 .second = "c_proj"}));
+  mlp_ = register_module(
+      "mlp",
+      std::make_shared<Mlp>(
+          width, 4 * width,
+          MlpOptions{.activation = Activation::quick_gelu(), .first = "c_fc", .second = "c_proj"}));
   norm2_ = register_module("ln_2", torch::nn::LayerNorm(norm));
   if (drop_path > 0) {
     drop_path_ = register_module("drop_path", std::make_shared<DropPath>(drop_path));
@@ -24,8 +25,8 @@ at::Tensor ClipBlock::forward(const at::Tensor& x, bool causal) const {
   const auto dropped = [&](at::Tensor branch) {
     return drop_path_ ? drop_path_->forward(branch) : branch;
   };
-  const at::Tensor y = add_residual(
-      x, dropped(attention_->forward(norm1_.ptr()->forward(x), {.causal = causal})));
+  const at::Tensor y =
+      add_residual(x, dropped(attention_->forward(norm1_.ptr()->forward(x), {.causal = causal})));
   return add_residual(y, dropped(mlp_->forward(norm2_.ptr()->forward(y))));
 }
 
@@ -47,10 +48,8 @@ void ClipBlock::init_as_text(std::int64_t blocks) {
 ClipTransformer::ClipTransformer(std::int64_t width, std::int64_t heads, std::int64_t layers,
                                  double drop_path)
     : blocks_(register_module("resblocks", std::make_shared<LayerList<ClipBlock>>())) {
-  const auto last = static_cast<double>(std::max<std::int64_t>(layers - 1, 1));
   for (std::int64_t i = 0; i < layers; ++i) {
-    blocks_->add(
-        std::make_shared<ClipBlock>(width, heads, drop_path * static_cast<double>(i) / last));
+    blocks_->add(std::make_shared<ClipBlock>(width, heads, rising_drop_path(drop_path, i, layers)));
   }
 }
 

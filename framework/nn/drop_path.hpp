@@ -4,6 +4,8 @@
 
 #include <torch/nn/module.h>
 
+#include <cstdint>
+
 #include "framework/base/export.hpp"
 
 namespace strata::nn {
@@ -19,5 +21,11 @@ class STRATA_API DropPath final : public torch::nn::Module {
  private:
   double probability_;
 };
+
+/// The probability of block `i` of `count` that rises linearly from 0 at the first to `last` at the
+/// last; 0 for a single block.
+inline double rising_drop_path(double last, std::int64_t i, std::int64_t count) {
+  return count <= 1 ? 0.0 : last * (static_cast<double>(i) / static_cast<double>(count - 1));
+}
 
 }  // namespace strata::nn
