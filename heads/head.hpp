@@ -16,7 +16,8 @@ namespace strata {
 /// A head `H` with options `O` also has `static void check(const O&, const Head::Context&)`, which
 /// throws OptionError when it cannot be built there, and may have `static bool per_date(const O&,
 /// const LabelSpecs&)`: whether it takes the features of each date (it describes dates) instead of
-/// the fused ones (it describes what changed, the default).
+/// the fused ones (it describes what changed, the default). One that uses an extra of the features
+/// has `static bool reads(const O&, const FeatureSpec&, const std::string& extra)`, as necks have.
 class STRATA_API Head : public torch::nn::Module {
  public:
   static constexpr const char* kind = "head";
@@ -28,6 +29,7 @@ class STRATA_API Head : public torch::nn::Module {
   struct Statics {
     void (*check)(const void* options, const Context& context);
     bool (*per_date)(const void* options, const LabelSpecs& labels);
+    bool (*reads)(const void* options, const FeatureSpec& input, const std::string& extra);
   };
   template <class Component, class Options>
   static Statics statics() {
@@ -38,6 +40,14 @@ class STRATA_API Head : public torch::nn::Module {
               const auto& own = *static_cast<const Options*>(options);
               if constexpr (requires { Component::per_date(own, labels); }) {
                 return Component::per_date(own, labels);
+              } else {
+                return false;
+              }
+            },
+            [](const void* options, const FeatureSpec& input, const std::string& extra) {
+              const auto& own = *static_cast<const Options*>(options);
+              if constexpr (requires { Component::reads(own, input, extra); }) {
+                return Component::reads(own, input, extra);
               } else {
                 return false;
               }

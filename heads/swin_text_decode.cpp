@@ -184,6 +184,10 @@ class SwinTextDecode final : public DenseHead {
                         "model with texts");
     }
   }
+  static bool reads(const SwinTextDecodeOptions& options, const FeatureSpec& input,
+                    const std::string& extra) {
+    return extra == "text" && options.use_text.value_or(true) && !text_widths(input).empty();
+  }
 
   SwinTextDecode(const SwinTextDecodeOptions& options, const Context& context)
       : DenseHead(options, context, Takes::several) {

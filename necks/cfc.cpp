@@ -166,6 +166,9 @@ class Cfc final : public ChangeFeatures {
     }
     return spec;
   }
+  static bool reads(const CfcOptions&, const FeatureSpec&, const std::string& extra) {
+    return extra == "text";
+  }
 
   Cfc(const CfcOptions& options, const Context& context)
       : ChangeFeatures(options, context.input, 4) {

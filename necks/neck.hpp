@@ -13,8 +13,10 @@
 
 namespace strata {
 
-/// A neck `N` with options `O` also has `static FeatureSpec output(const O&, const FeatureSpec&)`.
-/// It throws OptionError when the features do not fit.
+/// A neck `N` with options `O` also has `static FeatureSpec output(const O&, const FeatureSpec&)`,
+/// which throws OptionError when the features do not fit, and one that uses an extra of the
+/// features (beside handing it on) has `static bool reads(const O&, const FeatureSpec&, const
+/// std::string& extra)`: a model leaves out what nobody reads.
 class STRATA_API Neck : public torch::nn::Module {
  public:
   static constexpr const char* kind = "neck";
@@ -23,12 +25,21 @@ class STRATA_API Neck : public torch::nn::Module {
   };
   struct Statics {
     FeatureSpec (*output)(const void* options, const FeatureSpec& input);
+    bool (*reads)(const void* options, const FeatureSpec& input, const std::string& extra);
   };
   template <class Component, class Options>
   static Statics statics() {
     return {[](const void* options, const FeatureSpec& input) {
-      return Component::output(*static_cast<const Options*>(options), input);
-    }};
+              return Component::output(*static_cast<const Options*>(options), input);
+            },
+            [](const void* options, const FeatureSpec& input, const std::string& extra) {
+              const auto& own = *static_cast<const Options*>(options);
+              if constexpr (requires { Component::reads(own, input, extra); }) {
+                return Component::reads(own, input, extra);
+              } else {
+                return false;
+              }
+            }};
   }
 
   virtual DateFeatures forward(const DateFeatures& features) = 0;

@@ -8,6 +8,8 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <fmt/format.h>
 
+#include "framework/base/log.hpp"
+#include "framework/nn/layers.hpp"
 #include "framework/nn/resize.hpp"
 #include "framework/nn/tokens.hpp"
 #include "modules/context_decoder.hpp"
@@ -21,6 +23,7 @@ struct VlcdOptions : CompositionOptions {
   Slot<TextEncoder> text_encoder;
   Slot<ContextDecoder> context_decoder;
   modules::PromptOptions prompt;
+  std::optional<bool> use_text;
   std::optional<std::int64_t> text_dim;
   bool freeze_text = true;
   double gamma_init = 1e-4;
@@ -38,6 +41,11 @@ struct VlcdOptions : CompositionOptions {
               "has texts look at the image; left out: every image has the same features of a text"),
         field("prompt", &O::prompt, "the texts, and learned vectors among their words")
             .alias("learnable_prompt"),
+        field(
+            "use_text", &O::use_text,
+            "texts join the images' features; false: the parts for texts stay, so that their keys "
+            "and weights still fit, but are neither computed nor trained; default: where a neck, "
+            "a head or the score map reads them"),
         field("text_dim", &O::text_dim, "width of a text's feature; derived"),
         field("freeze_text", &O::freeze_text,
               "the text encoder does not learn; gradients pass through it to the learned vectors"),
@@ -66,6 +74,8 @@ std::size_t score_level(const VlcdOptions& options, const FeatureSpec& spec) {
   }
   return static_cast<std::size_t>(index < 0 ? index + count : index);
 }
+
+constexpr const char* kExtra = "text";
 
 /// The backbone's features once texts have joined them: "text" at every date, the score's channels.
 FeatureSpec with_texts(const VlcdOptions& options, FeatureSpec spec) {
@@ -99,7 +109,7 @@ FeatureSpec with_texts(const VlcdOptions& options, FeatureSpec spec) {
     options.context_decoder.ask(&ContextDecoder::Statics::check,
                                 ContextDecoder::Context{text.width});
   }
-  spec.extras["text"] = text.width;
+  spec.extras[kExtra] = text.width;
   if (options.score_concat_index) {
     spec.levels[score_level(options, spec)].channels +=
         static_cast<std::int64_t>(options.prompt.texts.size());
@@ -107,8 +117,42 @@ FeatureSpec with_texts(const VlcdOptions& options, FeatureSpec spec) {
   return spec;
 }
 
-FeatureStep step_of(const VlcdOptions& options) {
+FeatureStep step_of(const VlcdOptions& options, bool texts) {
+  if (!texts) return {};
   return [&options](FeatureSpec spec) { return with_texts(options, std::move(spec)); };
+}
+
+/// Walks the shapes; whether texts join the features. Throws ConfigError, or OptionError.
+bool texts_join(const VlcdOptions& options, const Segmentor::Context& context) {
+  const bool texts = options.use_text.value_or(true);
+  if (options.score_concat_index && !texts) {
+    throw OptionError(
+        "score_concat_index",
+        fmt::format("is a likeness to texts, got {} beside use_text = false; leave one "
+                    "of them out",
+                    *options.score_concat_index));
+  }
+  const CompositionPlan plan =
+      Composition::plan(options, context, options.num_dates, step_of(options, texts));
+  if (!texts || options.score_concat_index) return texts;
+  bool read = false;
+  for (std::size_t i = 0; i < options.neck.size(); ++i) {
+    read = read || options.neck[i].ask(&Neck::Statics::reads, plan.necks[i], kExtra);
+  }
+  const auto heads = [&](const std::vector<Slot<Head>>& slots,
+                         const std::vector<Head::Context>& contexts) {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      read = read || slots[i].ask(&Head::Statics::reads, contexts[i].input, kExtra);
+    }
+  };
+  heads(options.decode_head, plan.decode_heads);
+  heads(options.auxiliary_head, plan.auxiliary_heads);
+  if (!read && options.use_text) {
+    throw OptionError("use_text",
+                      "no neck and no head reads the texts, got true; take a CFC or a "
+                      "SwinTextDecode, give score_concat_index, or leave it out");
+  }
+  return read;
 }
 
 /// Vectors along `dim` at unit length.
@@ -119,18 +163,25 @@ at::Tensor unit(const at::Tensor& x, std::int64_t dim) {
 }  // namespace
 
 /// Parameters `text_encoder.`, `context_decoder.`, `learnable_prompt.ctx`, `gamma` beside a
-/// composition's.
+/// composition's. Where nothing reads texts these are constants without a use.
 class Vlcd final : public Composition {
  public:
   static void check(const VlcdOptions& options, const Context& context) {
-    Composition::plan(options, context, options.num_dates, step_of(options));
+    if (texts_join(options, context) || options.use_text) return;
+    const Problem told = options.text_encoder.problem(
+        "",
+        "no neck and no head reads the texts: they are left out, and nothing of them is trained; "
+        "take a CFC or a SwinTextDecode, give score_concat_index, or say that it is meant: "
+        "use_text = false");
+    log::warning("{}", told.str());
   }
   static std::int64_t dates_of(const VlcdOptions& options) { return options.num_dates; }
 
   Vlcd(const VlcdOptions& options, const Context& context)
       : Composition(options, context, options.num_dates, options.dates == "joint",
-                    step_of(options)),
-        freeze_text_(options.freeze_text) {
+                    step_of(options, texts_join(options, context))),
+        texts_(texts_join(options, context)),
+        freeze_text_(options.freeze_text || !texts_) {
     const TextSpec spec = options.text_encoder.ask(&TextEncoder::Statics::output);
     text_encoder_ = register_module("text_encoder", options.text_encoder.build({}));
     try {
@@ -150,8 +201,14 @@ class Vlcd final : public Composition {
       score_level_ = score_level(options, levels);
     }
     if (freeze_text_) {
-      for (at::Tensor& parameter : text_encoder_->parameters()) parameter.set_requires_grad(false);
+      nn::set_unused(*text_encoder_);
       text_encoder_->eval();
+    }
+    if (texts_) return;
+    nn::set_unused(*prompt_);
+    if (context_decoder_) {
+      nn::set_unused(*context_decoder_);
+      gamma_.set_requires_grad(false);
     }
   }
 
@@ -162,6 +219,7 @@ class Vlcd final : public Composition {
 
  private:
   DateFeatures after_backbone(DateFeatures features, const Batch& batch) override {
+    if (!texts_) return features;
     const std::int64_t dates = this->dates(), n = features.front().levels.front().size(0);
     // All dates as one batch: nothing here looks from one sample to another.
     std::vector<std::vector<std::string>> tags(static_cast<std::size_t>(dates * n));
@@ -186,7 +244,7 @@ class Vlcd final : public Composition {
     const auto texts = text.chunk(dates, 0);
     for (std::size_t d = 0; d < features.size(); ++d) {
       record(date_name("text", d), texts[d]);
-      features[d].extras["text"] = texts[d];
+      features[d].extras[kExtra] = texts[d];
     }
     if (!score_level_) return features;
     const at::Tensor score = at::bmm(unit(places, 2), unit(text, 2).transpose(1, 2))
@@ -204,6 +262,7 @@ class Vlcd final : public Composition {
     return dates() == 1 ? name : name + ("." + std::to_string(date));
   }
 
+  bool texts_;  // join the features
   bool freeze_text_;
   std::shared_ptr<TextEncoder> text_encoder_;
   std::shared_ptr<modules::LearnablePrompt> prompt_;

@@ -12,7 +12,7 @@
 #include "framework/engine/session.hpp"
 #include "registry/builtin.hpp"
 #include "tests/configs/shrunk.hpp"
-#include "tests/support/synthetic.hpp"
+#include "tests/configs/step.hpp"
 
 namespace strata {
 namespace {
@@ -28,38 +28,6 @@ std::vector<std::string> shipped_configs() {
   }
   std::sort(paths.begin(), paths.end());
   return paths;
-}
-
-/// One training step of `model` and one prediction, with all that must hold for any model.
-/// `all_used`: every trainable parameter must get a gradient (a head that reads one level of HRNet
-/// leaves what only the others need without one).
-void step(Segmentor& model, const Experiment& experiment, std::int64_t size, bool all_used) {
-  const Batch batch = tests::synthetic_batch(experiment.labels, model.dates(),
-                                             experiment.data.channels, 2, size, size);
-  model.train();
-  TrainContext context;
-  const Losses losses = model.train_step(batch, context);
-  ASSERT_FALSE(losses.terms.empty());
-  for (const auto& [name, value] : losses.terms) {
-    EXPECT_TRUE(std::isfinite(value.item<double>())) << name;
-  }
-  std::set<std::string> parts, reached;
-  for (const auto& item : model.named_parameters()) {
-    if (!item.value().requires_grad()) continue;
-    const std::string part = item.key().substr(0, item.key().find('.'));
-    parts.insert(part);
-    if (item.value().grad().defined()) reached.insert(part);
-    if (all_used) {
-      EXPECT_TRUE(item.value().grad().defined()) << item.key() << " has no gradient";
-    }
-  }
-  EXPECT_EQ(parts, reached);
-  model.eval();
-  at::NoGradGuard no_grad;
-  for (const auto& [name, output] : model.predict(batch)) {
-    const at::Tensor classes = labels(output);
-    EXPECT_EQ(classes.sizes(), (at::IntArrayRef{2, size, size})) << name;
-  }
 }
 
 /// Models of one description are tried once; that of the first config stands for them.
@@ -90,7 +58,7 @@ TEST_P(ShippedConfig, LoadsAndTakesAStep) {
   const Experiment tried =
       load_experiment(GetParam(), full ? as_it_is : tests::shrunk(GetParam()), registry);
   auto model = tried.build_model();
-  step(*model, tried, full ? 256 : 64, true);
+  tests::step(*model, tried, full ? 256 : 64, true);
 }
 
 std::string test_name(const testing::TestParamInfo<std::string>& info) {
@@ -220,7 +188,7 @@ TEST_P(Swap, EveryHeadAndNeckRunsOnIt) {
             config::load_text(text, "swap.toml", {"model.backbone=" + GetParam()}), "swap",
             registry);
         auto model = experiment.build_model();
-        step(*model, experiment, 64, false);
+        tests::step(*model, experiment, 64, false);
         tried.insert(head + " " + neck);
       }
     }
@@ -232,7 +200,7 @@ TEST_P(Swap, EveryHeadAndNeckRunsOnIt) {
                               "auxiliary_head = {type = \"FCNHead\", channels = 16}\n",
                           "swap.toml", {"model.backbone=" + GetParam()}),
         "swap", registry);
-    step(*experiment.build_model(), experiment, 64, false);
+    tests::step(*experiment.build_model(), experiment, 64, false);
   }
   EXPECT_EQ(tried.size(), registry.names("head").size() * (registry.names("neck").size() - 1));
 }
