@@ -2,10 +2,12 @@
 // place with theirs (ChangeFolder).
 #include <sys/stat.h>
 
+#include <functional>
 #include <memory>
 
 #include "framework/base/error.hpp"
 #include "framework/data/dataset.hpp"
+#include "framework/data/implied.hpp"
 #include "framework/data/labels.hpp"
 #include "framework/data/listing.hpp"
 #include "framework/data/transform.hpp"
@@ -20,15 +22,26 @@ struct TargetOptions : LabelOptions {
   static constexpr const char* shorthand = "folder";
   std::string folder;
   std::string suffix;
+  std::string implied;
+  bool changed_only = false;
 
   static auto fields() {
     using config::field;
     return config::join(
         LabelOptions::fields(),
-        field("folder", &TargetOptions::folder, "folder of the label files, inside data_root")
-            .required(),
+        field(
+            "folder", &TargetOptions::folder,
+            "folder of the label files, inside data_root; none for a change label that is implied"),
         field("suffix", &TargetOptions::suffix,
-              "end of the label file names; \"\": the dataset's seg_map_suffix"));
+              "end of the label file names; \"\": the dataset's seg_map_suffix"),
+        field("implied", &TargetOptions::implied,
+              "a change label without files, from the semantic labels of both dates: \"differs\", "
+              "changed where their classes differ; \"labelled\" (SECOND), changed where either "
+              "holds a class")
+            .one_of({"", "differs", "labelled"}),
+        field("changed_only", &TargetOptions::changed_only,
+              "a semantic label is ignored where the change label says unchanged (what SECOND "
+              "gives)"));
   }
 };
 
@@ -72,10 +85,12 @@ class FolderDataset : public Dataset {
     }
     sample.targets = stored_targets(index);
     for (std::size_t i = 0; i < labels_of_.size(); ++i) {
-      const LabelSpec* spec = labels_of_[i].first;
-      at::Tensor& map = sample.targets.at(spec->name).map;
+      const at::Tensor& map = sample.targets.at(labels_of_[i].first->name).map;
       check_size(sample, listed.files[dates_ + i], map.size(0), map.size(1), "label");
-      if (missing.defined()) map.masked_fill_(missing, spec->ignore_index);
+    }
+    if (imply_) imply_(sample.targets);
+    for (auto& [name, target] : sample.targets) {
+      if (missing.defined()) target.map.masked_fill_(missing, target.spec->ignore_index);
     }
     sample.meta.height = sample.meta.original_height = sample.height();
     sample.meta.width = sample.meta.original_width = sample.width();
@@ -83,11 +98,11 @@ class FolderDataset : public Dataset {
   }
 
   std::map<std::string, SampleTarget> read_targets(std::int64_t index) const override {
-    return reader_->marks_missing() ? open(index).targets : stored_targets(index);
+    return reader_->marks_missing() || imply_ ? open(index).targets : stored_targets(index);
   }
 
   std::string target_state(std::int64_t index) const override {
-    std::string state;
+    std::string state = implied_;
     // An image of which parts hold nothing has a say in its labels.
     for (std::size_t i = reader_->marks_missing() ? 0 : dates_; i < at(index).files.size(); ++i) {
       const std::string& file = at(index).files[i];
@@ -145,7 +160,11 @@ class FolderDataset : public Dataset {
     }
   }
 
-  LabelSpecs labels_;  // samples point into it
+  using Targets = std::map<std::string, SampleTarget>;
+
+  LabelSpecs labels_;                    // samples point into it
+  std::function<void(Targets&)> imply_;  // what the targets say of one another, null: nothing
+  std::string implied_;                  // differs where imply_ does
 
  private:
   const ListedSample& at(std::int64_t index) const {
@@ -291,11 +310,17 @@ class ChangeFolder final : public FolderDataset {
     if (context.with_labels) {
       if (options.targets.empty()) options.targets = {{change_label(), label_folder()}};
       for (const auto& [name, target] : options.targets) {
+        const LabelSpec& spec = find(name);
+        if (!target.implied.empty()) continue;
+        if (target.folder.empty()) {
+          throw OptionError("targets." + name + ".folder", "is missing; set it, or implied");
+        }
         files.push_back({"label", join_path(root, target.folder), "targets." + name,
                          target.suffix.empty() ? options.seg_map_suffix : target.suffix,
                          target.suffix.empty() ? "seg_map_suffix" : "targets." + name + ".suffix"});
-        targets.push_back({&find(name), target, "targets." + name});
+        targets.push_back({&spec, target, "targets." + name});
       }
+      set_implied(options.targets);
     }
     open(files, {options.ann_file.resolved, options.skip_unpaired, options.list_format, root},
          options.image_dirs.size(), targets, options.color_type);
@@ -315,6 +340,56 @@ class ChangeFolder final : public FolderDataset {
     TargetOptions target;
     target.folder = "label";
     return target;
+  }
+  // Which labels follow from which: checked once, applied to each sample.
+  void set_implied(const config::Named<TargetOptions>& targets) {
+    const LabelSpec* change = nullptr;
+    std::string rule;
+    std::vector<std::string> semantic, reduced;
+    for (const auto& [name, target] : targets) {
+      const LabelSpec& spec = find(name);
+      if (spec.role == "change" && change == nullptr) change = &spec, rule = target.implied;
+      if (spec.role != "change") semantic.push_back(name);
+      if (target.changed_only) reduced.push_back(name);
+      if (!target.implied.empty() && (spec.role != "change" || spec.num_classes() != 2)) {
+        throw OptionError("targets." + name + ".implied",
+                          "needs a label of role \"change\" with 2 classes");
+      }
+      if (!target.implied.empty() && !target.folder.empty()) {
+        throw OptionError("targets." + name + ".implied", "does not go with folder");
+      }
+      if (!target.implied.empty() && &spec != change) {
+        throw OptionError("targets." + name + ".implied",
+                          "is for the first change label, \"" + change->name + "\"");
+      }
+      if (target.changed_only && spec.role == "change") {
+        throw OptionError("targets." + name + ".changed_only", "is for semantic labels");
+      }
+    }
+    if (!rule.empty() && semantic.size() != 2) {
+      throw OptionError("targets." + change->name + ".implied",
+                        "needs two semantic labels, one a date, among targets, got " +
+                            std::to_string(semantic.size()));
+    }
+    if (rule == "differs" && find(semantic[0]).classes != find(semantic[1]).classes) {
+      throw OptionError("targets." + change->name + ".implied",
+                        "\"differs\" needs the same classes at both dates");
+    }
+    if (!reduced.empty() && change == nullptr) {
+      throw OptionError("targets." + reduced[0] + ".changed_only",
+                        "needs a change label among targets");
+    }
+    if (rule.empty() && reduced.empty()) return;
+    implied_ = rule;
+    for (const std::string& name : reduced) implied_ += " " + name;
+    imply_ = [change, rule, semantic, reduced](Targets& sample) {
+      if (!rule.empty()) {
+        sample[change->name] = {
+            implied_change(rule, sample.at(semantic[0]), sample.at(semantic[1]), *change), change};
+      }
+      for (const std::string& name : reduced)
+        keep_changed(sample.at(name), sample.at(change->name));
+    };
   }
   const LabelSpec& find(const std::string& name) const {
     try {

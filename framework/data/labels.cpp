@@ -79,6 +79,9 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
   if (options_.label_format == "binary" && options_.reduce_zero_label) {
     throw OptionError("reduce_zero_label", "does not go with label_format = \"binary\"");
   }
+  if (options_.label_format == "palette" && options_.band > 0) {
+    throw OptionError("band", "does not go with label_format = \"palette\"");
+  }
   if (options_.label_format == "auto") {
     const bool plain =
         !options_.reduce_zero_label && options_.label_map.empty() && options_.file_classes.empty();
@@ -116,6 +119,7 @@ LabelReader::LabelReader(LabelOptions options, const LabelSpec& spec,
     // In files that hold 0 and 255, a 1 is a class and 255 was meant as "ignored".
     if (detected_binary_ && v != 0 && v != 255) valid_[v] = false;
   }
+  check_file_palette();
   plain_ = true;
   for (int v = 0; v < 256; ++v) {
     const auto place = static_cast<std::size_t>(v);
@@ -150,18 +154,27 @@ bool LabelReader::holds_0_and_255(const std::vector<std::string>& files) const {
 }
 
 LabelReader::Stored LabelReader::stored(const std::string& path) const {
-  if (!reader_) {
-    return {options_.label_format == "palette" ? io::read_image(path) : io::read_label(path), {}};
+  at::Tensor values, missing;
+  if (reader_) {
+    const auto source = reader_->open(path);
+    const std::int64_t height = source->height(), width = source->width();
+    values = as_bytes(path, source->read(0, 0, height, width));
+    missing = source->missing(0, 0, height, width);
+    if (values.size(2) == 1) values = values.squeeze(2);
+  } else {
+    values = options_.label_format == "palette" ? io::read_image(path) : io::read_label(path);
   }
-  const auto source = reader_->open(path);
-  const std::int64_t height = source->height(), width = source->width();
-  at::Tensor values = as_bytes(path, source->read(0, 0, height, width));
-  if (values.size(2) != 1 && values.size(2) != 3) {
-    throw DataError(path + ": label has " + std::to_string(values.size(2)) +
-                    " bands; choose one with data.label_reader.bands");
+  // A picture whose bands are all equal comes as one.
+  if (values.dim() == 2) return {values, missing};
+  const std::int64_t bands = values.size(2);
+  if (options_.band > bands) {
+    throw DataError(fmt::format("{}: label has {} bands, band is {}", path, bands, options_.band));
   }
-  if (values.size(2) == 1) values = values.squeeze(2);
-  return {values, source->missing(0, 0, height, width)};
+  if (options_.band > 0) return {values.select(2, options_.band - 1).contiguous(), missing};
+  if (bands != 3) {
+    throw DataError(fmt::format("{}: label has {} bands; choose one with band", path, bands));
+  }
+  return {values, missing};
 }
 
 at::Tensor LabelReader::read(const std::string& path) const {
@@ -174,7 +187,7 @@ at::Tensor LabelReader::read(const std::string& path) const {
     throw DataError(path +
                     ": label is a picture in colours, expected class indices; set "
                     "label_format = \"palette\" and data.labels." +
-                    spec_->name + ".palette");
+                    spec_->name + ".palette, or band where each band is a label of its own");
   }
   if (coloured) {
     map = from_colours(path, map);
@@ -188,7 +201,8 @@ at::Tensor LabelReader::read(const std::string& path) const {
 std::uint32_t LabelReader::fingerprint() const {
   std::uint32_t crc = crc32c(table_.data(), table_.size());
   crc = crc32c(options_.label_format.data(), options_.label_format.size(), crc);
-  for (const auto& colour : spec_->palette) {
+  crc = crc32c(&options_.band, sizeof(options_.band), crc);
+  for (const auto& colour : palette()) {
     crc = crc32c(colour.data(), colour.size() * sizeof(colour[0]), crc);
   }
   return crc;
@@ -229,10 +243,33 @@ void LabelReader::apply_table(const std::string& path, const at::Tensor& map) co
   for (std::int64_t i = 0; i < count; ++i) values[i] = table_[values[i]];
 }
 
+const Palette& LabelReader::palette() const {
+  return options_.file_palette.empty() ? spec_->palette : options_.file_palette;
+}
+
+void LabelReader::check_file_palette() const {
+  const Palette& colours = options_.file_palette;
+  if (colours.empty()) return;
+  if (options_.label_format != "palette") {
+    throw OptionError("file_palette", "needs label_format = \"palette\"");
+  }
+  check_palette("file_palette", colours);
+  for (std::size_t v = 0; v < colours.size(); ++v) {
+    if (v < valid_.size() && valid_[v]) continue;
+    throw OptionError(
+        "file_palette",
+        fmt::format(
+            "has {} colours, label \"{}\" has {}; say what value {} is with reduce_zero_label "
+            "or label_map",
+            colours.size(), spec_->name, declared(*spec_), v));
+  }
+}
+
 at::Tensor LabelReader::from_colours(const std::string& path, const at::Tensor& colours) const {
   std::map<std::int32_t, int> classes;
-  for (std::size_t k = spec_->palette.size(); k-- > 0;) {  // the first of equal colours wins
-    const auto& c = spec_->palette[k];
+  const Palette& colours_of = palette();
+  for (std::size_t k = colours_of.size(); k-- > 0;) {  // the first of equal colours wins
+    const auto& c = colours_of[k];
     classes[static_cast<std::int32_t>(c[0] << 16 | c[1] << 8 | c[2])] = static_cast<int>(k);
   }
   at::Tensor map = at::empty({colours.size(0), colours.size(1)}, at::kByte);
@@ -258,8 +295,10 @@ at::Tensor LabelReader::from_colours(const std::string& path, const at::Tensor& 
                     std::to_string(wrong_colour >> 16) + ", " +
                     std::to_string(wrong_colour >> 8 & 255) + ", " +
                     std::to_string(wrong_colour & 255) + "] (" + std::to_string(wrong) + " of " +
-                    std::to_string(map.numel()) + " pixels), which data.labels." + spec_->name +
-                    ".palette does not hold");
+                    std::to_string(map.numel()) + " pixels), which " +
+                    (options_.file_palette.empty() ? "data.labels." + spec_->name + ".palette"
+                                                   : "file_palette") +
+                    " does not hold");
   }
   return map;
 }

@@ -13,6 +13,7 @@
 #include "framework/base/export.hpp"
 #include "framework/config/schema.hpp"
 #include "framework/io/raster.hpp"
+#include "framework/model/palette.hpp"
 #include "framework/model/spec.hpp"
 
 namespace strata::data {
@@ -23,6 +24,8 @@ struct LabelOptions {
   bool reduce_zero_label = false;
   config::Named<std::int64_t> label_map;
   std::vector<std::string> file_classes;
+  Palette file_palette;
+  std::int64_t band = 0;
 
   static auto fields() {
     using O = LabelOptions;
@@ -41,7 +44,16 @@ struct LabelOptions {
         field("file_classes", &O::file_classes,
               "instead of label_map: names of the values 0, 1, … in the files (after "
               "reduce_zero_label) when data.labels.NAME.classes is a part of them or has another "
-              "order; the rest becomes ignore_index")};
+              "order; the rest becomes ignore_index"),
+        field(
+            "file_palette", &O::file_palette,
+            "colours of the values 0, 1, … in files with label_format = \"palette\", when they are "
+            "not data.labels.NAME.palette: with a colour for \"nothing\" in front and "
+            "reduce_zero_label, for instance"),
+        field("band", &O::band,
+              "the band that holds this label, from 1 on, where a file's bands are labels of their "
+              "own; 0: files hold this one")
+            .at_least(0)};
   }
 };
 
@@ -70,6 +82,8 @@ class STRATA_API LabelReader {
   bool holds_0_and_255(const std::vector<std::string>& files) const;
   void apply_table(const std::string& path, const at::Tensor& map) const;
   at::Tensor from_colours(const std::string& path, const at::Tensor& colours) const;
+  const Palette& palette() const;  // of the files
+  void check_file_palette() const;
 
   LabelOptions options_;
   const LabelSpec* spec_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "framework/model/palette.hpp"
+
 namespace strata {
 
 FeatureSpec FeatureSpec::image(std::int64_t channels, std::int64_t dates) {
@@ -62,6 +64,15 @@ void check_in_channels(const std::optional<std::vector<std::int64_t>>& written,
                                        list(*written) + "; leave it out to have it derived");
 }
 
+void check_palette(const std::string& key, const Palette& palette) {
+  for (const auto& colour : palette) {
+    const bool valid = colour.size() == 3 && std::all_of(colour.begin(), colour.end(),
+                                                         [](auto c) { return c >= 0 && c <= 255; });
+    if (valid) continue;
+    throw OptionError(key, "a colour is [red, green, blue] from 0 to 255, got " + list(colour));
+  }
+}
+
 LabelSpecs::LabelSpecs(config::Named<LabelSpec> declared) {
   for (auto& [name, spec] : declared) {
     spec.name = name;
@@ -70,15 +81,7 @@ LabelSpecs::LabelSpecs(config::Named<LabelSpec> declared) {
                                                " colours for " +
                                                std::to_string(spec.classes.size()) + " classes");
     }
-    for (const auto& colour : spec.palette) {
-      const bool valid =
-          colour.size() == 3 &&
-          std::all_of(colour.begin(), colour.end(), [](auto c) { return c >= 0 && c <= 255; });
-      if (!valid) {
-        throw OptionError(name + ".palette",
-                          "a colour is [red, green, blue] from 0 to 255, got " + list(colour));
-      }
-    }
+    check_palette(name + ".palette", spec.palette);
     if (spec.classes.size() > 255) {
       throw OptionError(name + ".classes", "more than 255 classes do not fit a label map, got " +
                                                std::to_string(spec.classes.size()));

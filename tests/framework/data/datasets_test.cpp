@@ -215,7 +215,8 @@ TEST(SegmentationFolder, ColourLabelsNeedThePalette) {
   EXPECT_EQ(message_of([&] { segmentation(dir, "", label_specs({spec}))->read(0); }),
             file +
                 ": label is a picture in colours, expected class indices; set label_format = "
-                "\"palette\" and data.labels.semantic.palette");
+                "\"palette\" and data.labels.semantic.palette, or band where each band is a label "
+                "of its own");
   const std::string palette = ", label_format = \"palette\"";
   EXPECT_TRUE(
       at::equal(segmentation(dir, palette, label_specs({spec}))->read(0).targets.at("semantic").map,
@@ -267,8 +268,8 @@ TEST(ChangeFolder, ReadsListsOfPathsWithTwoSpacesBetweenThem) {
   const std::string b = dir.path() + "/train/";
   write_file(elsewhere / "lists/train.txt",
              "\ntrain/A/a 1.png  train/B/a 1.png  train/label/a 1.png\r\n\n" +  // from data_root
-                 b + "A/b.png   " + b + "B/b.png  " + b + "label/b.png\n" +        // absolute
-                 "../A/c.png  " + b + "B/b.png  " + b + "label/b.png\n");          // from the list
+                 b + "A/b.png   " + b + "B/b.png  " + b + "label/b.png\n" +     // absolute
+                 "../A/c.png  " + b + "B/b.png  " + b + "label/b.png\n");       // from the list
   const std::string list = ", ann_file = \"" + elsewhere.path() + "/lists/train.txt\"";
   for (const char* format : {"", ", list_format = \"two_spaces\""}) {
     const auto pairs = change(dir, list + format);
@@ -374,6 +375,147 @@ TEST(ChangeFolder, SeveralTargets) {
                 "\"after\"), got \"chance\"; did you mean \"change\"?");
 }
 
+// ---------------------------------------------------------------------------------------------
+// Semantic change: SECOND, Hi-UCD and dense maps.
+
+LabelSpecs two_dates(std::int64_t classes) {
+  LabelSpec after = label_spec("after", classes);
+  after.date = 1;
+  return label_specs({label_spec("before", classes), after, label_spec("change", 2, "change")});
+}
+
+at::Tensor first_row(const Sample& sample, const std::string& target) {
+  return sample.targets.at(target).map[0];
+}
+
+at::Tensor bytes(std::initializer_list<int> values) {
+  return at::tensor(std::vector<int>(values)).to(at::kByte);
+}
+
+// RGB labels, white where nothing changed; the change label is where a class is named.
+TEST(SemanticChange, SecondNamesClassesWhereSomethingChanged) {
+  TempDir dir;
+  image_file(dir / "A/a.png", 1, 3);
+  image_file(dir / "B/a.png", 1, 3);
+  at::Tensor before = at::full({1, 3, 3}, 255, at::kByte), after = before.clone();
+  before[0][1] = bytes({0, 0, 255});
+  after[0][1] = bytes({128, 0, 0});
+  after[0][2] = bytes({0, 0, 255});
+  io::write_png(dir / "label1/a.png", before);
+  io::write_png(dir / "label2/a.png", after);
+  const std::string format =
+      ", label_format = \"palette\", reduce_zero_label = true, "
+      "file_palette = [[255, 255, 255], [0, 0, 255], [128, 0, 0]]}";
+  const auto targets = [&](const std::string& change) {
+    return ", targets = {before = {folder = \"label1\"" + format +
+           ", after = {folder = \"label2\"" + format + ", change = " + change + "}";
+  };
+  const auto dataset = change(dir, targets("{implied = \"labelled\"}"), two_dates(2));
+  const Sample sample = dataset->read(0);
+  EXPECT_TRUE(at::equal(first_row(sample, "before"), bytes({255, 0, 255})));
+  EXPECT_TRUE(at::equal(first_row(sample, "after"), bytes({255, 1, 0})));
+  EXPECT_TRUE(at::equal(first_row(sample, "change"), bytes({0, 1, 1})));
+  EXPECT_TRUE(at::equal(dataset->read_targets(0).at("change").map[0], bytes({0, 1, 1})));
+  // "differs" knows nothing where a date names no class.
+  EXPECT_TRUE(at::equal(
+      first_row(change(dir, targets("{implied = \"differs\"}"), two_dates(2))->read(0), "change"),
+      bytes({255, 1, 255})));
+  EXPECT_NE(dataset->target_state(0),
+            change(dir, targets("{implied = \"differs\"}"), two_dates(2))->target_state(0));
+
+  io::write_png(dir / "label2/a.png", at::zeros({1, 4, 3}, at::kByte));
+  EXPECT_EQ(message_of([&] { dataset->read_targets(0); }),
+            dir.path() +
+                "/label2/a.png: label \"after\" holds colour [0, 0, 0] (4 of 4 pixels), "
+                "which file_palette does not hold");
+  io::write_png(dir / "label2/a.png", at::full({1, 4, 3}, 255, at::kByte));
+  EXPECT_EQ(message_of([&] { dataset->read_targets(0); }),
+            dir.path() + "/label2/a.png: label is 1 x 4 pixels (height x width), but " +
+                dir.path() + "/A/a.png is 1 x 3; resample one to the other");
+}
+
+// One picture whose bands are before, after and change (1 unchanged, 2 changed, 0 not labelled).
+TEST(SemanticChange, HiUcdKeepsThreeLabelsInOneFile) {
+  TempDir dir;
+  image_file(dir / "A/a.png", 1, 3);
+  image_file(dir / "B/a.png", 1, 3);
+  at::Tensor mask = at::zeros({1, 3, 3}, at::kByte);
+  mask[0][0] = bytes({1, 3, 2});
+  mask[0][1] = bytes({2, 2, 1});
+  io::write_png(dir / "mask/a.png", mask);
+  const auto target = [](const std::string& name, int band) {
+    return name +
+           " = {folder = \"mask\", reduce_zero_label = true, band = " + std::to_string(band) + "}";
+  };
+  const std::string before_and_after = target("before", 1) + ", " + target("after", 2) + ", ";
+  const auto read = [&](const std::string& change_target) {
+    return change(dir, ", targets = {" + before_and_after + change_target + "}", two_dates(3))
+        ->read(0);
+  };
+  const Sample sample = read(target("change", 3));
+  EXPECT_TRUE(at::equal(first_row(sample, "before"), bytes({0, 1, 255})));
+  EXPECT_TRUE(at::equal(first_row(sample, "after"), bytes({2, 1, 255})));
+  EXPECT_TRUE(at::equal(first_row(sample, "change"), bytes({1, 0, 255})));
+  EXPECT_EQ(message_of([&] { read(target("change", 4)); }),
+            dir.path() + "/mask/a.png: label has 3 bands, band is 4");
+  EXPECT_EQ(
+      message_of([&] { read("change = {folder = \"mask\", label_format = \"index\"}"); }),
+      dir.path() +
+          "/mask/a.png: label is a picture in colours, expected class indices; set "
+          "label_format = \"palette\" and data.labels.change.palette, or band where each band "
+          "is a label of its own");
+  // Bands that are all equal are one picture of grey values.
+  io::write_png(dir / "mask/a.png", at::full({1, 3, 3}, 2, at::kByte));
+  EXPECT_TRUE(at::equal(first_row(read(target("change", 3)), "change"), bytes({1, 1, 1})));
+}
+
+TEST(SemanticChange, DenseMapsImplyTheirChange) {
+  TempDir dir;
+  image_file(dir / "A/a.png", 1, 4);
+  image_file(dir / "B/a.png", 1, 4);
+  label_file(dir / "label_a/a.png", {0, 1, 2, 255}, 1, 4);
+  label_file(dir / "label_b/a.png", {0, 2, 2, 1}, 1, 4);
+  const auto read = [&](const std::string& more, const std::string& change_target) {
+    return change(dir,
+                  ", targets = {before = {folder = \"label_a\"" + more +
+                      "}, after = {folder = \"label_b\"" + more + "}" + change_target + "}",
+                  two_dates(3))
+        ->read(0);
+  };
+  const std::string differs = ", change = {implied = \"differs\"}";
+  Sample sample = read("", differs);
+  EXPECT_TRUE(at::equal(first_row(sample, "change"), bytes({0, 1, 0, 255})));
+  EXPECT_TRUE(at::equal(first_row(sample, "before"), bytes({0, 1, 2, 255})));
+  // As SECOND would have it: classes where something changed.
+  sample = read(", changed_only = true", differs);
+  EXPECT_TRUE(at::equal(first_row(sample, "before"), bytes({255, 1, 255, 255})));
+  EXPECT_TRUE(at::equal(first_row(sample, "after"), bytes({255, 2, 255, 1})));
+
+  const auto mistake = [&](const std::string& targets, const LabelSpecs& labels) {
+    const std::string text = message_of([&] { change(dir, ", targets = {" + targets, labels); });
+    return text.substr(text.find("x.targets"));
+  };
+  EXPECT_EQ(
+      mistake("before = \"label_a\", change = {implied = \"differs\"}}", two_dates(3)),
+      "x.targets.change.implied: needs two semantic labels, one a date, among targets, got 1");
+  EXPECT_EQ(mistake("before = {implied = \"differs\"}}", two_dates(3)),
+            "x.targets.before.implied: needs a label of role \"change\" with 2 classes, got \"differs\"");
+  EXPECT_EQ(mistake("change = {implied = \"differs\", folder = \"label\"}}", two_dates(3)),
+            "x.targets.change.implied: does not go with folder, got \"differs\"");
+  EXPECT_EQ(mistake("change = {label_format = \"index\"}}", two_dates(3)),
+            "x.targets.change.folder: is missing; set it, or implied");
+  EXPECT_EQ(mistake("before = {folder = \"label_a\", changed_only = true}}", two_dates(3)),
+            "x.targets.before.changed_only: needs a change label among targets, got true");
+  EXPECT_EQ(mistake("before = {folder = \"label_a\", file_palette = [[0, 0, 0]]}}", two_dates(3)),
+            "x.targets.before.file_palette: needs label_format = \"palette\", got [[0, 0, 0]]");
+  EXPECT_EQ(mistake("before = {folder = \"label_a\", label_format = \"palette\", file_palette = "
+                    "[[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3]]}}",
+                    two_dates(3)),
+            "x.targets.before.file_palette: has 4 colours, label \"before\" has 3 classes (0 to 2) "
+            "and 255 (ignored); say what value 3 is with reduce_zero_label or label_map, got "
+            "[[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 0, 3]]");
+}
+
 TEST(ChangeFolder, EveryDateNeedsItsFile) {
   TempDir dir;
   image_file(dir / "A/a.png");
@@ -419,13 +561,12 @@ TEST(SceneTags, ComeFromTheFilesBesideBothFolders) {
     label_file(dir / ("label/" + std::string(name) + ".png"), {1});
   }
   // Written elsewhere, in another order of pictures, and by someone who sorted the keys.
-  write_file(dir / "A_clipcls_56_vit16.json",
-             "[" +
-                 tag_line("/mnt/A/2.png", R"("lake": "0.5000", "bare land": "0.3000", "sea": 0.1)") +
-                 "," + R"({"airport": 0.25, "image_path": "/mnt/A/1.png", "road": "0.75"})" + "]");
-  write_file(dir / "B_clipcls_56_vit16.json",
-             "[" + tag_line("/mnt/B/1.png", R"("tree": 1)") + "," +
-                 R"({"image_path": "/mnt/B/2.png"})" + "]");
+  write_file(
+      dir / "A_clipcls_56_vit16.json",
+      "[" + tag_line("/mnt/A/2.png", R"("lake": "0.5000", "bare land": "0.3000", "sea": 0.1)") +
+          "," + R"({"airport": 0.25, "image_path": "/mnt/A/1.png", "road": "0.75"})" + "]");
+  write_file(dir / "B_clipcls_56_vit16.json", "[" + tag_line("/mnt/B/1.png", R"("tree": 1)") + "," +
+                                                  R"({"image_path": "/mnt/B/2.png"})" + "]");
   const auto pairs = tagged(dir);
   EXPECT_EQ(pairs->read(0).meta.tags, (Tags{{"road", "airport"}, {"tree"}}));
   EXPECT_EQ(pairs->read(1).meta.tags, (Tags{{"lake", "bare land", "sea"}, {}}));
@@ -488,8 +629,8 @@ TEST(SceneTags, AreWrittenFromTheMostProbableOn) {
   EXPECT_EQ(tags_file("data/A/", "_t.json"), "data/A_t.json");
   EXPECT_EQ(tags_file("./data/x/../A", "_t.json"), "data/A_t.json");
   EXPECT_EQ(tags_file(".", "_t.json"), std::filesystem::current_path().string() + "_t.json");
-  write_tags(dir / "t.json", {{"A/\"1\".png", {{"sea", 0.25}, {"lake", 0.75004}, {"bay", 0.25}}},
-                              {"A/2.png", {}}});
+  write_tags(dir / "t.json",
+             {{"A/\"1\".png", {{"sea", 0.25}, {"lake", 0.75004}, {"bay", 0.25}}}, {"A/2.png", {}}});
   EXPECT_EQ(file_content(dir / "t.json"),
             "[\n {\"image_path\": \"A/\\\"1\\\".png\", \"lake\": \"0.7500\", \"sea\": \"0.2500\", "
             "\"bay\": \"0.2500\"},\n {\"image_path\": \"A/2.png\"}\n]\n");
@@ -509,22 +650,22 @@ TEST(RealData, PairsAreReadFromListsAsFromFolders) {
   }
   const LabelSpecs labels = label_specs({label_spec("change", 2, "change")});
   for (const std::string& root : {levir + "/train", levir + "/test", dsifn}) {
-    const auto folder = make<Dataset>("{type = \"ChangeFolder\", data_root = \"" + root + "\"}",
-                                      {labels, true, 2});
+    const auto folder =
+        make<Dataset>("{type = \"ChangeFolder\", data_root = \"" + root + "\"}", {labels, true, 2});
     TempDir dir;
     std::string lines;
     for (std::int64_t i = 0; i < folder->size(); ++i) {
       for (const char* part : {"/A/", "/B/", "/label/"}) {
-        lines += (*part == '/' && part[1] == 'A' ? "" : "  ") + root + part + folder->name(i) + ".png";
+        lines +=
+            (*part == '/' && part[1] == 'A' ? "" : "  ") + root + part + folder->name(i) + ".png";
       }
       lines += "\n\n";
     }
     write_file(dir / "all.txt", lines);
-    const auto listed = make<Dataset>("{type = \"TXTCDDatasetJSON\", data_root = \"" + root +
-                                          "\", ann_file = \"" + dir.path() + "/all.txt\"}",
-                                      {.labels = labels,
-                                       .dates = 2,
-                                       .tags = std::make_shared<SceneTags>(TagOptions{})});
+    const auto listed = make<Dataset>(
+        "{type = \"TXTCDDatasetJSON\", data_root = \"" + root + "\", ann_file = \"" + dir.path() +
+            "/all.txt\"}",
+        {.labels = labels, .dates = 2, .tags = std::make_shared<SceneTags>(TagOptions{})});
     ASSERT_EQ(listed->size(), folder->size());
     std::int64_t changed = 0;
     for (std::int64_t i = 0; i < folder->size(); ++i) {
