@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "backbones/backbone.hpp"
@@ -26,17 +27,18 @@ const std::string kVit =
 
 struct Towers : torch::nn::Module {
   explicit Towers(const std::string& image, std::int64_t context_length = 16) {
-    const std::string toml =
-        "[image]\nbackbone = {" + image + ", output_dim = 24}\n[text]\nencoder = {type = "
-        "'CLIPTextContextEncoder', vocabulary = '" + kArchives + "vocabulary.txt', context_length = " +
-        std::to_string(context_length) + ", transformer_width = 64, transformer_heads = 1, "
-        "transformer_layers = 1, embed_dim = 24}\n";
-    backbone = register_module("backbone",
-                               tests::bind_slot<Backbone>(toml, "image.backbone")
-                                   .build(Backbone::Context{FeatureSpec::image(3)}));
-    text_encoder = register_module("text_encoder",
-                                   tests::bind_slot<TextEncoder>(toml, "text.encoder")
-                                       .build(TextEncoder::Context{}));
+    const std::string toml = "[image]\nbackbone = {" + image +
+                             ", output_dim = 24}\n[text]\nencoder = {type = "
+                             "'CLIPTextContextEncoder', vocabulary = '" +
+                             kArchives +
+                             "vocabulary.txt', context_length = " + std::to_string(context_length) +
+                             ", transformer_width = 64, transformer_heads = 1, "
+                             "transformer_layers = 1, embed_dim = 24}\n";
+    backbone = register_module("backbone", tests::bind_slot<Backbone>(toml, "image.backbone")
+                                               .build(Backbone::Context{FeatureSpec::image(3)}));
+    text_encoder = register_module(
+        "text_encoder",
+        tests::bind_slot<TextEncoder>(toml, "text.encoder").build(TextEncoder::Context{}));
     eval();
   }
   void load(const std::string& file, const std::string& image_map = "auto",
@@ -86,7 +88,8 @@ void expect_features(Towers& towers, const std::string& kind) {
   const auto difference = [](const at::Tensor& a, const at::Tensor& b) {
     return ((a - b).abs().max() / b.abs().max()).item<double>();
   };
-  EXPECT_LE(difference(towers.backbone->forward(image).extras.at("global"), tensor("image")), 1e-10);
+  EXPECT_LE(difference(towers.backbone->forward(image).extras.at("global"), tensor("image")),
+            1e-10);
   EXPECT_LE(difference(towers.encode_texts(want["texts"]), tensor("text")), 1e-10);
 }
 
@@ -95,9 +98,9 @@ TEST(ClipWeights, FillBothTowersFromAnArchiveOfOpenAi) {
     SCOPED_TRACE(kind);
     Towers towers(image + "input_resolution = 64");
     const std::string file = kArchives + kind + ".pt";
-    const at::Tensor fresh =
-        kind == std::string("vit") ? towers.backbone->named_parameters()["fpn1.1.weight"].clone()
-                                   : at::Tensor();
+    const at::Tensor fresh = kind == std::string("vit")
+                                 ? towers.backbone->named_parameters()["fpn1.1.weight"].clone()
+                                 : at::Tensor();
     towers.load(file);
     for (const auto& [name, tensor] : io::read_tensors(file).tensors) {
       if (!name.starts_with("visual.") || name.ends_with("tracked")) continue;
@@ -147,10 +150,39 @@ TEST(ClipWeights, BringPositionsToTheConfiguredSizes) {
   EXPECT_TRUE(at::equal(ours[0], theirs[0]));
   EXPECT_TRUE(at::allclose(ours[1], theirs[1], 0, 1e-6));
   EXPECT_TRUE(at::allclose(ours[2], (3 * theirs[1] + theirs[2]) / 4, 0, 1e-6));
-  EXPECT_TRUE(at::allclose(ours[6], (9 * theirs[1] + 3 * theirs[2] + 3 * theirs[3] + theirs[4]) / 16,
-                           0, 1e-6));
+  EXPECT_TRUE(at::allclose(
+      ours[6], (9 * theirs[1] + 3 * theirs[2] + 3 * theirs[3] + theirs[4]) / 16, 0, 1e-6));
   const at::Tensor text = towers.text_encoder->named_parameters()["positional_embedding"];
   EXPECT_TRUE(at::equal(text, get(file, "positional_embedding").narrow(0, 0, 9)));
+}
+
+// A pool of 4 x 4 positions, made of the archive's 2 x 2, sees an image of 3 x 3 places: resized
+// twice, as DenseCLIP does. A pool of the archive's own size resizes once, which is something else.
+TEST(ClipWeights, BringPositionsOfThePoolToAnImageInTwoSteps) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor image = tests::parity::uniform("image", {1, 3, 96, 96}).to(at::kFloat);
+  const auto dense = [&](int resolution, const at::Tensor& positions) {
+    Towers towers(kRn + "input_resolution = " + std::to_string(resolution));
+    towers.load(kArchives + "rn.pt");
+    at::Tensor own = towers.backbone->named_parameters()["attnpool.positional_embedding"];
+    if (positions.defined()) own.copy_(positions);
+    return towers.backbone->forward(image).extras.at("dense").clone();
+  };
+  const at::Tensor theirs =
+      get(io::read_tensors(kArchives + "rn.pt").tensors, "visual.attnpool.positional_embedding")
+          .to(at::kFloat);
+  const auto resized = [](const at::Tensor& positions, std::int64_t to) {
+    const std::int64_t from = std::llround(std::sqrt(static_cast<double>(positions.size(0) - 1)));
+    const at::Tensor grid =
+        positions.narrow(0, 1, from * from).t().reshape({1, -1, from, from}).contiguous();
+    const at::Tensor made = at::upsample_bilinear2d(grid, {to, to}, /*align_corners=*/false);
+    return at::cat({positions.narrow(0, 0, 1), made.reshape({-1, to * to}).t()});
+  };
+  const at::Tensor twice = dense(96, resized(resized(theirs, 4), 3));
+  const at::Tensor once = dense(96, resized(theirs, 3));
+  EXPECT_TRUE(at::allclose(dense(128, {}), twice, 1e-5, 1e-6));
+  EXPECT_TRUE(at::allclose(dense(64, {}), once, 1e-5, 1e-6));
+  EXPECT_GT((twice - once).abs().max().item<double>(), 1e-4);
 }
 
 TEST(ClipWeights, AreRefusedByAnotherTower) {

@@ -1,11 +1,17 @@
 // clip_tags with a tiny CLIP of random weights: its files hold what the towers say.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/inotify.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 
 #include "backbones/backbone.hpp"
 #include "framework/data/tags.hpp"
@@ -45,10 +51,11 @@ struct TinyClip {
 
   explicit TinyClip(const std::string& tower) {
     image = slot_of<Backbone>(tower).build({FeatureSpec::image(3)});
-    text = slot_of<TextEncoder>("type = \"CLIPTextContextEncoder\"\ncontext_length = 30\n"
-                                "transformer_width = 64\ntransformer_heads = 1\n"
-                                "transformer_layers = 2\nembed_dim = 16\nvocabulary = \"" +
-                                kVocabulary + "\"")
+    text = slot_of<TextEncoder>(
+               "type = \"CLIPTextContextEncoder\"\ncontext_length = 30\n"
+               "transformer_width = 64\ntransformer_heads = 1\n"
+               "transformer_layers = 2\nembed_dim = 16\nvocabulary = \"" +
+               kVocabulary + "\"")
                .build({});
     image->eval();
     text->eval();
@@ -82,8 +89,8 @@ TensorMap as_clip_model(const TinyClip& clip) {
   TensorMap tensors{{"logit_scale", at::full({}, std::log(50.0))}};
   for (const bool visual : {true, false}) {
     const std::string model = visual ? "vision_model." : "text_model.";
-    for (const auto& [name, tensor] : io::state_of(visual ? static_cast<torch::nn::Module&>(*clip.image)
-                                                          : *clip.text)) {
+    for (const auto& [name, tensor] :
+         io::state_of(visual ? static_cast<torch::nn::Module&>(*clip.image) : *clip.text)) {
       if (name == "proj" || name == "text_projection") {
         tensors.emplace_back(visual ? "visual_projection.weight" : "text_projection.weight",
                              tensor.t().contiguous());
@@ -189,6 +196,68 @@ TEST(ClipTags, WritesWhatTheTowersSay) {
   }
 }
 
+// Starts the tool in the background; what it says goes to a file.
+pid_t start(const std::string& arguments, const std::string& log) {
+  const std::string command =
+      "exec " STRATA_BINARY_DIR "/tools/clip_tags " + arguments + " >" + log + " 2>&1";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    ::_exit(127);
+  }
+  return child;
+}
+
+// Waits until a file is opened that `watch` was told of.
+bool opened(int watch) {
+  pollfd events{watch, POLLIN, 0};
+  return ::poll(&events, 1, /*milliseconds=*/60000) == 1;
+}
+
+TEST(ClipTags, AnInterruptedCallKeepsWhatItFoundAndGoesOn) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    TempDir dir;
+    TinyClip(kTowers[0]).write(dir / "clip.safetensors");
+    // Two pictures, and many that take a while: the signal comes when the first of these is opened.
+    constexpr int kPictures = 60;
+    const auto picture = [&](int i) { return dir / fmt::format("A/{:02}.png", i); };
+    for (const int i : {0, 1}) io::write_png(picture(i), drawn(i));
+    io::write_png(picture(2), drawn(2).repeat({30, 30, 1}));
+    for (int i = 3; i < kPictures; ++i) std::filesystem::create_hard_link(picture(2), picture(i));
+    const std::string tags = dir / "A_clipcls_56_vit16.json", log = dir / "log",
+                      call = dir / "A --batch 1 --vocabulary " + kVocabulary + " --weights " +
+                             (dir / "clip.safetensors");
+    const int watch = ::inotify_init1(IN_CLOEXEC);
+    ASSERT_GE(::inotify_add_watch(watch, picture(2).c_str(), IN_OPEN), 0);
+    const pid_t child = start(call, log);
+    ASSERT_GT(child, 0);
+    EXPECT_TRUE(opened(watch));
+    ::kill(child, signal);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ::close(watch);
+    ASSERT_TRUE(WIFEXITED(status)) << status;
+    EXPECT_EQ(WEXITSTATUS(status), 130);
+    const auto found = read_tags(tags);
+    ASSERT_GE(found.size(), 2U);
+    ASSERT_LT(found.size(), std::size_t{kPictures});
+    EXPECT_EQ(file_content(log), fmt::format("{}: {} of {} pictures; the same command goes on from "
+                                             "there\n",
+                                             tags, found.size(), kPictures));
+
+    // The rest, less most of the many; then all of it anew in one go.
+    constexpr int kLeft = 5;
+    for (int i = kLeft; i < kPictures; ++i) std::filesystem::remove(picture(i));
+    const Result rest = clip_tags(call);
+    EXPECT_EQ(rest.status, 0);
+    EXPECT_EQ(rest.output, fmt::format("{}: {} pictures, {} of them were there\n", tags, kLeft,
+                                       std::min(found.size(), std::size_t{kLeft})));
+    const std::string in_two = file_content(tags);
+    EXPECT_EQ(clip_tags(call + " --force").status, 0);
+    EXPECT_EQ(file_content(tags), in_two);
+  }
+}
+
 TEST(ClipTags, TakesHuggingFacesLayoutToo) {
   TempDir dir;
   const TinyClip clip(kTowers[0]);
@@ -223,8 +292,9 @@ TEST(ClipTags, MistakesAreNamedBeforeAnythingIsComputed) {
            {a + clip + words + " --classes " + dir.path() + "/twice.txt",
             dir.path() + "/twice.txt: names \"lake\" twice"},
            {a + words + " --weights " + dir.path() + "/other.safetensors",
-            dir.path() + "/other.safetensors: is no CLIP in the layout of OpenAI or Hugging Face, it "
-                         "has no \"visual.attnpool.positional_embedding\""}}) {
+            dir.path() +
+                "/other.safetensors: is no CLIP in the layout of OpenAI or Hugging Face, it "
+                "has no \"visual.attnpool.positional_embedding\""}}) {
     const Result run = clip_tags(call);
     EXPECT_EQ(run.status, 2);
     EXPECT_EQ(run.output, message + "\n");
