@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -63,23 +64,23 @@ void check_dates(const std::vector<LabelSpec>& targets, std::int64_t dates) {
   }
 }
 
-std::vector<std::size_t> choose_levels(const DenseHeadOptions& options,
-                                       const Head::Context& context, Takes takes) {
-  const auto count = static_cast<std::int64_t>(context.input.levels.size());
+std::vector<std::size_t> choose_levels(const DenseHeadOptions& options, const FeatureSpec& input,
+                                       bool auxiliary, Takes takes) {
+  const auto count = static_cast<std::int64_t>(input.levels.size());
   if (count == 0) throw OptionError("", "there are no feature levels to work on");
   std::vector<std::int64_t> wanted = options.in_index;
   if (wanted.empty()) {
     if (takes == Takes::several || !options.input_transform.empty()) {
       for (std::int64_t i = 0; i < count; ++i) wanted.push_back(i);
     } else {
-      wanted = {context.auxiliary && count > 1 ? count - 2 : count - 1};
+      wanted = {auxiliary && count > 1 ? count - 2 : count - 1};
     }
   }
   std::vector<std::size_t> index;
   for (std::int64_t i : wanted) {
     if (i < -count || i >= count) {
       throw OptionError("in_index", fmt::format("there are {} levels ({}), got {}", count,
-                                                context.input.str(), i));
+                                                input.str(), i));
     }
     index.push_back(static_cast<std::size_t>(i < 0 ? i + count : i));
   }
@@ -131,8 +132,16 @@ std::vector<std::shared_ptr<Loss>> build_losses(const DenseHeadOptions& options,
   std::vector<std::shared_ptr<Loss>> losses;
   if (options.loss_decode.empty()) losses.push_back(losses::default_loss(context));
   std::set<std::string> terms;
+  std::vector<std::string> names;
+  for (const LabelSpec& target : plan.targets) names.push_back(target.name);
   for (const Slot<Loss>& slot : options.loss_decode) {
     losses.push_back(slot.build(context));
+    for (const std::string& name : losses.back()->targets()) {
+      if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+      throw ConfigError({slot.problem(
+          "target", fmt::format("the head predicts {}, got \"{}\"{}", fmt::join(names, ", "), name,
+                                did_you_mean(name, names)))});
+    }
     if (!terms.insert(losses.back()->term()).second) {
       throw ConfigError(
           {slot.problem("loss_name", "each loss of a head needs a name of its own, got \"" +
@@ -161,13 +170,15 @@ at::Tensor accuracy(const at::Tensor& logits, const at::Tensor& target, const La
 DenseHeadPlan DenseHead::plan(const DenseHeadOptions& options, const Context& context,
                               Takes takes) {
   DenseHeadPlan plan;
+  plan.necks = plan_necks(options.neck, context.input);
+  const FeatureSpec& input = plan.necks.output;
   plan.targets = find_targets(options, context.labels);
-  check_dates(plan.targets, context.input.dates);
+  check_dates(plan.targets, input.dates);
   plan.out_channels = choose_channels(options, plan.targets.front());
-  plan.index = choose_levels(options, context, takes);
+  plan.index = choose_levels(options, input, context.auxiliary, takes);
   std::vector<std::int64_t> channels;
   for (std::size_t i : plan.index) {
-    plan.levels.push_back(context.input.levels[i]);
+    plan.levels.push_back(input.levels[i]);
     channels.push_back(plan.levels.back().channels);
   }
   check_in_channels(options.in_channels, channels);
@@ -186,10 +197,23 @@ bool DenseHead::per_date(const DenseHeadOptions& options, const LabelSpecs& labe
   return find_targets(options, labels).front().role == "semantic";
 }
 
+std::vector<std::string> DenseHead::targets(const DenseHeadOptions& options,
+                                            const LabelSpecs& labels) {
+  std::vector<std::string> names;
+  for (const LabelSpec& target : find_targets(options, labels)) names.push_back(target.name);
+  return names;
+}
+
+bool DenseHead::reads(const DenseHeadOptions& options, const FeatureSpec& input,
+                      const std::string& extra) {
+  return strata::reads(options.neck, plan_necks(options.neck, input), extra);
+}
+
 DenseHead::DenseHead(const DenseHeadOptions& options, const Context& context, Takes takes)
     : options_(options),
       plan_(plan(options, context, takes)),
       loss_factor_(context.auxiliary && options.loss_decode.empty() ? kAuxiliaryLossWeight : 1.0) {
+  necks_ = add_necks(*this, options.neck, plan_.necks);
   conv_seg_ = register_module("conv_seg", torch::nn::Conv2d(torch::nn::Conv2dOptions(
                                               options.channels, plan_.out_channels, 1)));
   nn::normal_(conv_seg_->weight, 0, 0.01);
@@ -207,7 +231,10 @@ std::string DenseHead::tensor_name(std::size_t target) const {
   return plan_.targets.size() == 1 ? "logits" : plan_.targets[target].name + ".logits";
 }
 
-TensorMap DenseHead::forward(const DateFeatures& features) {
+TensorMap DenseHead::forward(const DateFeatures& given) {
+  DateFeatures own;
+  for (const auto& neck : necks_) own = neck->forward(own.empty() ? given : own);
+  const DateFeatures& features = own.empty() ? given : own;
   TensorMap raw;
   for (std::size_t t = 0; t < plan_.targets.size(); ++t) {
     const Features& date =
@@ -242,7 +269,10 @@ void DenseHead::loss(const TensorMap& raw, const Batch& batch, const std::string
     const std::string prefix =
         slot + "." + (plan_.targets.size() == 1 ? std::string() : label.name + ".");
     for (const auto& loss : losses_) {
-      losses.add(prefix + loss->term(),
+      const auto& of = loss->targets();
+      if (!of.empty() && std::find(of.begin(), of.end(), label.name) == of.end()) continue;
+      // Of one label, the term's own name tells which.
+      losses.add((of.size() == 1 ? slot + "." : prefix) + loss->term(),
                  loss->forward(logits, target, {}, context) * (loss->weight() * loss_factor_));
     }
     if (options_.log_accuracy) {

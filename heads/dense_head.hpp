@@ -13,10 +13,12 @@
 #include "framework/nn/norm.hpp"
 #include "heads/head.hpp"
 #include "losses/loss.hpp"
+#include "necks/neck.hpp"
 
 namespace strata::heads {
 
 struct DenseHeadOptions {
+  std::vector<Slot<Neck>> neck;
   std::optional<std::vector<std::int64_t>> in_channels;
   std::vector<std::int64_t> in_index;
   std::string input_transform;
@@ -34,6 +36,8 @@ struct DenseHeadOptions {
     using config::field;
     using O = DenseHeadOptions;
     return std::tuple{
+        field("neck", &O::neck, "features into features for this head alone, in this order")
+            .one_or_many(),
         field("in_channels", &O::in_channels, "channels of the chosen levels; derived")
             .one_or_many(),
         field("in_index", &O::in_index,
@@ -74,6 +78,7 @@ enum class Takes { one, several };
 
 /// What options and context come to, checked.
 struct DenseHeadPlan {
+  NeckPlan necks;                    // its own
   std::vector<std::size_t> index;    // chosen levels
   std::vector<FeatureLevel> levels;  // what decode() is given: one or several
   std::vector<LabelSpec> targets;
@@ -87,6 +92,10 @@ class STRATA_API DenseHead : public Head {
  public:
   static DenseHeadPlan plan(const DenseHeadOptions& options, const Context& context, Takes takes);
   static bool per_date(const DenseHeadOptions& options, const LabelSpecs& labels);
+  static std::vector<std::string> targets(const DenseHeadOptions& options,
+                                          const LabelSpecs& labels);
+  static bool reads(const DenseHeadOptions& options, const FeatureSpec& input,
+                    const std::string& extra);
 
   TensorMap forward(const DateFeatures& features) override;
   void loss(const TensorMap& raw, const Batch& batch, const std::string& slot,
@@ -113,6 +122,7 @@ class STRATA_API DenseHead : public Head {
   DenseHeadOptions options_;
   DenseHeadPlan plan_;
   double loss_factor_;
+  std::vector<std::shared_ptr<Neck>> necks_;
   torch::nn::Conv2d conv_seg_{nullptr};
   torch::nn::Dropout2d dropout_{nullptr};
   std::vector<std::shared_ptr<Loss>> losses_;

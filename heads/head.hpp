@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 
 #include <string>
+#include <vector>
 
 #include "framework/model/batch.hpp"
 #include "framework/model/features.hpp"
@@ -16,8 +17,10 @@ namespace strata {
 /// A head `H` with options `O` also has `static void check(const O&, const Head::Context&)`, which
 /// throws OptionError when it cannot be built there, and may have `static bool per_date(const O&,
 /// const LabelSpecs&)`: whether it takes the features of each date (it describes dates) instead of
-/// the fused ones (it describes what changed, the default). One that uses an extra of the features
-/// has `static bool reads(const O&, const FeatureSpec&, const std::string& extra)`, as necks have.
+/// the fused ones (it describes what changed, the default), `static std::vector<std::string>
+/// targets(const O&, const LabelSpecs&)`: the labels that it predicts (none by default). One that
+/// uses an extra of the features has `static bool reads(const O&, const FeatureSpec&, const
+/// std::string& extra)`, as necks have.
 class STRATA_API Head : public torch::nn::Module {
  public:
   static constexpr const char* kind = "head";
@@ -30,6 +33,7 @@ class STRATA_API Head : public torch::nn::Module {
     void (*check)(const void* options, const Context& context);
     bool (*per_date)(const void* options, const LabelSpecs& labels);
     bool (*reads)(const void* options, const FeatureSpec& input, const std::string& extra);
+    std::vector<std::string> (*targets)(const void* options, const LabelSpecs& labels);
   };
   template <class Component, class Options>
   static Statics statics() {
@@ -50,6 +54,14 @@ class STRATA_API Head : public torch::nn::Module {
                 return Component::reads(own, input, extra);
               } else {
                 return false;
+              }
+            },
+            [](const void* options, const LabelSpecs& labels) {
+              const auto& own = *static_cast<const Options*>(options);
+              if constexpr (requires { Component::targets(own, labels); }) {
+                return Component::targets(own, labels);
+              } else {
+                return std::vector<std::string>{};
               }
             }};
   }

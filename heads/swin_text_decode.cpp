@@ -178,7 +178,7 @@ class SwinTextDecode final : public DenseHead {
                                                 options.num_heads, options.channels));
     }
     nn::Norm(options.channels / 2, options.norm);
-    if (options.use_text.value_or(false) && text_widths(context.input).empty()) {
+    if (options.use_text.value_or(false) && text_widths(plan.necks.output).empty()) {
       throw OptionError("use_text",
                         "there are no text features to attend to, got true; leave it out, or use a "
                         "model with texts");
@@ -186,7 +186,9 @@ class SwinTextDecode final : public DenseHead {
   }
   static bool reads(const SwinTextDecodeOptions& options, const FeatureSpec& input,
                     const std::string& extra) {
-    return extra == "text" && options.use_text.value_or(true) && !text_widths(input).empty();
+    return DenseHead::reads(options, input, extra) ||
+           (extra == "text" && options.use_text.value_or(true) &&
+            !text_widths(plan_necks(options.neck, input).output).empty());
   }
 
   SwinTextDecode(const SwinTextDecodeOptions& options, const Context& context)
@@ -194,7 +196,7 @@ class SwinTextDecode final : public DenseHead {
     check(options, context);
     if (options.use_text.value_or(true)) {
       const std::int64_t width = options.channels / 2;
-      for (const std::int64_t text : text_widths(context.input)) {
+      for (const std::int64_t text : text_widths(plan().necks.output)) {
         const torch::nn::Linear linear(text, width);
         const torch::nn::LayerNorm norm(torch::nn::LayerNormOptions({width}));
         const auto date = static_cast<char>('A' + static_cast<int>(texts_.size()));

@@ -96,6 +96,7 @@ class CrossEntropyLoss final : public Loss {
 struct BinaryCrossEntropyLossOptions : LossOptions, AverageOptions {
   std::vector<double> class_weight;
   std::vector<double> pos_weight;
+  double label_smoothing = 0.0;
   static auto fields() {
     using config::field;
     return std::tuple_cat(
@@ -106,7 +107,11 @@ struct BinaryCrossEntropyLossOptions : LossOptions, AverageOptions {
                   "several; does not enter the divisor"),
             field("pos_weight", &BinaryCrossEntropyLossOptions::pos_weight,
                   "factor of the positive part, one number or one a channel")
-                .one_or_many()});
+                .one_or_many(),
+            field("label_smoothing", &BinaryCrossEntropyLossOptions::label_smoothing,
+                  "eps: the answers asked for are eps and 1 - eps instead of 0 and 1")
+                .at_least(0)
+                .at_most(0.5)});
   }
 };
 
@@ -119,6 +124,7 @@ class BinaryCrossEntropyLoss final : public Loss {
         ignore_index_(context.label.ignore_index),
         channels_(context.channels),
         over_all_(options.average == "all"),
+        label_smoothing_(options.label_smoothing),
         class_weight_(options.class_weight),
         pos_weight_(options.pos_weight) {
     check_channels(context.label, channels_);
@@ -143,8 +149,10 @@ class BinaryCrossEntropyLoss final : public Loss {
     }
     at::Tensor pos_weight = pos_weight_.on(x);
     if (pos_weight.defined()) pos_weight = pos_weight.view({1, -1, 1, 1});
+    at::Tensor answer = positive.to(x.scalar_type());
+    if (label_smoothing_ > 0) answer = answer * (1 - 2 * label_smoothing_) + label_smoothing_;
     const at::Tensor sum = at::binary_cross_entropy_with_logits(
-        x, positive.to(x.scalar_type()), weight, pos_weight, at::Reduction::Sum);
+        x, answer, weight, pos_weight, at::Reduction::Sum);
     const auto count = [&](const at::Tensor& labels) {
       return channels_ * (over_all_ ? at::scalar_tensor(labels.numel(), x.options())
                                     : valid_pixels(labels, ignore_index_).sum());
@@ -156,6 +164,7 @@ class BinaryCrossEntropyLoss final : public Loss {
   std::int64_t ignore_index_;
   std::int64_t channels_;
   bool over_all_;
+  double label_smoothing_;
   DeviceValues class_weight_;
   DeviceValues pos_weight_;
 };

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "framework/model/features.hpp"
 #include "framework/model/spec.hpp"
@@ -44,6 +46,24 @@ class STRATA_API Neck : public torch::nn::Module {
 
   virtual DateFeatures forward(const DateFeatures& features) = 0;
 };
+
+/// What each of several necks, one after the other, is given, and what the last one gives.
+struct STRATA_API NeckPlan {
+  std::vector<FeatureSpec> inputs;
+  FeatureSpec output;
+  /// The first neck that gives fewer dates than it is given; the number of necks without one.
+  std::size_t fusing() const;
+};
+/// Throws ConfigError, located in the neck that does not fit.
+STRATA_API NeckPlan plan_necks(const std::vector<Slot<Neck>>& slots, FeatureSpec input);
+/// Built and registered in `owner` as "neck", several as "neck.0", "neck.1", ….
+STRATA_API std::vector<std::shared_ptr<Neck>> add_necks(torch::nn::Module& owner,
+                                                        const std::vector<Slot<Neck>>& slots,
+                                                        const NeckPlan& plan);
+
+/// Whether one of them uses the extra, beside handing it on.
+STRATA_API bool reads(const std::vector<Slot<Neck>>& slots, const NeckPlan& plan,
+                      const std::string& extra);
 
 /// What fused features keep of what was said of each date: the extra "text" of date 1 is "text.1".
 STRATA_API std::map<std::string, std::int64_t> extras_of_dates(const FeatureSpec& input);

@@ -1,8 +1,10 @@
 #include "segmentors/composition.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/nn/modules/container/modulelist.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 
@@ -21,6 +23,23 @@ bool collect(std::vector<Problem>& problems, const std::function<void()>& body) 
   }
 }
 
+std::vector<std::string> targets_of(const Slot<Head>& head, const LabelSpecs& labels) {
+  return head.ask(&Head::Statics::targets, labels);
+}
+
+// Of all labels those that a decode head predicts.
+LabelSpecs predicted_labels(const CompositionOptions& options, const LabelSpecs& labels) {
+  std::set<std::string> names;
+  for (const Slot<Head>& slot : options.decode_head) {
+    for (const std::string& name : targets_of(slot, labels)) names.insert(name);
+  }
+  config::Named<LabelSpec> predicted;
+  for (const LabelSpec& label : labels.all()) {
+    if (names.contains(label.name)) predicted.emplace_back(label.name, label);
+  }
+  return LabelSpecs(std::move(predicted));
+}
+
 }  // namespace
 
 CompositionPlan Composition::plan(const CompositionOptions& options, const Context& context,
@@ -28,29 +47,21 @@ CompositionPlan Composition::plan(const CompositionOptions& options, const Conte
   std::vector<Problem> problems;
   CompositionPlan plan;
   plan.image = FeatureSpec::image(context.image_channels);
-  plan.fusing_neck = options.neck.size();
 
   // Features flow down: what comes after a part that does not fit cannot be judged.
   const bool known = collect(problems, [&] {
     FeatureSpec spec = options.backbone.ask(&Backbone::Statics::output, plan.image);
     spec.dates = dates;
     if (after_backbone) spec = after_backbone(std::move(spec));
-    plan.per_date = spec;
-    for (std::size_t i = 0; i < options.neck.size(); ++i) {
-      plan.necks.push_back(spec);
-      FeatureSpec next = options.neck[i].ask(&Neck::Statics::output, spec);
-      if (next.dates < spec.dates && plan.fusing_neck == options.neck.size()) plan.fusing_neck = i;
-      spec = std::move(next);
-      if (plan.fusing_neck == options.neck.size()) plan.per_date = spec;
-    }
-    plan.fused = std::move(spec);
+    plan.necks = plan_necks(options.neck, std::move(spec));
   });
   const auto heads = [&](const std::vector<Slot<Head>>& slots, bool auxiliary,
                          std::vector<Head::Context>& contexts) {
     for (const Slot<Head>& slot : slots) {
       collect(problems, [&] {
         const bool per_date = slot.ask(&Head::Statics::per_date, context.labels);
-        contexts.push_back({per_date ? plan.per_date : plan.fused, context.labels, auxiliary});
+        contexts.push_back(
+            {per_date ? plan.per_date() : plan.necks.output, context.labels, auxiliary});
         slot.ask(&Head::Statics::check, contexts.back());
       });
     }
@@ -60,43 +71,63 @@ CompositionPlan Composition::plan(const CompositionOptions& options, const Conte
     heads(options.auxiliary_head, true, plan.auxiliary_heads);
   }
   if (!problems.empty()) throw ConfigError(std::move(problems));
+  plan.joint.labels = predicted_labels(options, context.labels);
+  for (const Slot<JointLoss>& slot : options.joint_loss) slot.build(plan.joint);
+  for (const std::string& name : options.predict) {
+    std::vector<std::string> names;
+    for (const LabelSpec& label : plan.joint.labels.all()) names.push_back(label.name);
+    if (plan.joint.labels.find(name) != nullptr) continue;
+    throw OptionError("predict", fmt::format("the decode heads predict {}, got \"{}\"{}",
+                                             fmt::join(names, ", "), name,
+                                             did_you_mean(name, names)));
+  }
   Preprocessor(options.preprocessor, context.image_channels);
   return plan;
 }
 
 Composition::Composition(const CompositionOptions& options, const Context& context,
                          std::int64_t dates, bool joint, const FeatureStep& after_backbone)
-    : dates_(dates), joint_(joint), preprocessor_(options.preprocessor, context.image_channels) {
+    : dates_(dates),
+      joint_(joint),
+      preprocessor_(options.preprocessor, context.image_channels),
+      predict_(options.predict) {
   const CompositionPlan plan = Composition::plan(options, context, dates, after_backbone);
-  fusing_neck_ = plan.fusing_neck;
+  fusing_neck_ = plan.necks.fusing();
   backbone_ = options.backbone.build({plan.image});
   register_module("backbone", backbone_);
-  for (std::size_t i = 0; i < options.neck.size(); ++i) {
-    necks_.push_back(options.neck[i].build({plan.necks[i]}));
+  necks_ = add_necks(*this, options.neck, plan.necks);
+  decode_heads_ =
+      build_heads("decode_head", options.decode_head, plan.decode_heads, context.labels);
+  auxiliary_heads_ =
+      build_heads("auxiliary_head", options.auxiliary_head, plan.auxiliary_heads, context.labels);
+  for (const Slot<JointLoss>& slot : options.joint_loss) {
+    joint_losses_.push_back(slot.build(plan.joint));
+    register_module("joint_loss_" + std::to_string(joint_losses_.size() - 1),
+                    joint_losses_.back());
+    for (std::size_t i = 0; i + 1 < joint_losses_.size(); ++i) {
+      if (joint_losses_[i]->term() != joint_losses_.back()->term()) continue;
+      throw ConfigError({slot.problem("loss_name", "each joint loss needs a name of its own, got \"" +
+                                                       joint_losses_[i]->term() +
+                                                       "\" again; set loss_name")});
+    }
   }
-  if (necks_.size() == 1) {
-    register_module("neck", necks_.front());
-  } else if (!necks_.empty()) {
-    torch::nn::ModuleList list;
-    for (const auto& neck : necks_) list->push_back(neck);
-    register_module("neck", list);
-  }
-  decode_heads_ = build_heads("decode_head", options.decode_head, plan.decode_heads);
-  auxiliary_heads_ = build_heads("auxiliary_head", options.auxiliary_head, plan.auxiliary_heads);
   const auto all = parameters();
   if (!all.empty()) reference_ = all.front();
 }
 
 std::vector<Composition::HeadSlot> Composition::build_heads(
     const std::string& name, const std::vector<Slot<Head>>& slots,
-    const std::vector<Head::Context>& contexts) {
+    const std::vector<Head::Context>& contexts, const LabelSpecs& labels) {
   std::vector<HeadSlot> built;
   torch::nn::ModuleList list;
   for (std::size_t i = 0; i < slots.size(); ++i) {
     HeadSlot slot;
     slot.name = slots.size() == 1 ? name : name + "." + std::to_string(i);
     slot.head = slots[i].build(contexts[i]);
-    slot.per_date = slots[i].ask(&Head::Statics::per_date, contexts[i].labels);
+    slot.per_date = slots[i].ask(&Head::Statics::per_date, labels);
+    const auto targets = targets_of(slots[i], labels);
+    slot.predicted = targets.empty() || std::any_of(targets.begin(), targets.end(),
+                                                    [&](const auto& each) { return predicts(each); });
     list->push_back(slot.head);
     built.push_back(std::move(slot));
   }
@@ -159,12 +190,25 @@ Losses Composition::loss(const Batch& batch, TrainContext& context) {
     });
   }
   Losses losses;
+  Outputs predictions;
   for (const auto* slots : {&decode_heads_, &auxiliary_heads_}) {
     for (const HeadSlot& slot : *slots) {
-      slot.head->loss(run(slot, features), padded, slot.name, context, losses);
+      const TensorMap raw = run(slot, features);
+      slot.head->loss(raw, padded, slot.name, context, losses);
+      if (joint_losses_.empty() || slots == &auxiliary_heads_) continue;
+      slot.head->predict(raw, preprocessor_.padded(batch.height()),
+                         preprocessor_.padded(batch.width()), predictions);
     }
   }
+  for (const auto& loss : joint_losses_) {
+    losses.add("joint_loss." + loss->term(),
+               loss->forward(predictions, padded, context) * loss->weight());
+  }
   return losses;
+}
+
+bool Composition::predicts(const std::string& target) const {
+  return predict_.empty() || std::find(predict_.begin(), predict_.end(), target) != predict_.end();
 }
 
 Outputs Composition::predict(const Batch& batch) {
@@ -173,10 +217,12 @@ Outputs Composition::predict(const Batch& batch) {
   Outputs outputs;
   std::set<std::string> names;
   for (const HeadSlot& slot : decode_heads_) {
+    if (!slot.predicted) continue;
     Outputs own;
     slot.head->predict(run(slot, features), preprocessor_.padded(height),
                        preprocessor_.padded(width), own);
     for (auto& [name, output] : own) {
+      if (!output.target.empty() && !predicts(output.target)) continue;
       // Padding is cut off again: outputs end in height and width.
       output.data = output.data.narrow(-2, 0, height).narrow(-1, 0, width);
       std::string full = name;

@@ -11,6 +11,7 @@
 #include "backbones/backbone.hpp"
 #include "framework/model/preprocessor.hpp"
 #include "heads/head.hpp"
+#include "losses/joint_loss.hpp"
 #include "necks/neck.hpp"
 #include "segmentors/segmentor.hpp"
 
@@ -22,6 +23,8 @@ struct CompositionOptions {
   std::vector<Slot<Neck>> neck;
   std::vector<Slot<Head>> decode_head;
   std::vector<Slot<Head>> auxiliary_head;
+  std::vector<Slot<JointLoss>> joint_loss;
+  std::vector<std::string> predict;
   static auto fields() {
     using config::field;
     using O = CompositionOptions;
@@ -34,18 +37,26 @@ struct CompositionOptions {
             .required()
             .not_empty()
             .one_or_many(),
-        field("auxiliary_head", &O::auxiliary_head, "heads that are only trained").one_or_many()};
+        field("auxiliary_head", &O::auxiliary_head, "heads that are only trained").one_or_many(),
+        field("joint_loss", &O::joint_loss, "losses that compare several predictions")
+            .one_or_many(),
+        field("predict", &O::predict,
+              "the labels to predict, of those that the heads are trained on; default: all")
+            .one_or_many()};
   }
 };
 
 /// The features at every joint, derived before anything is built.
 struct CompositionPlan {
   FeatureSpec image;
-  std::vector<FeatureSpec> necks;  // what each neck is given
-  std::size_t fusing_neck = 0;     // index of the first neck that gives fewer dates, or the count
-  FeatureSpec per_date;            // what the fusing neck is given; the last features without one
-  FeatureSpec fused;               // after the last neck
+  NeckPlan necks;
   std::vector<Head::Context> decode_heads, auxiliary_heads;
+  JointLoss::Context joint;  // what the decode heads predict
+
+  /// What the fusing neck is given; the last features without one.
+  const FeatureSpec& per_date() const {
+    return necks.fusing() < necks.inputs.size() ? necks.inputs[necks.fusing()] : necks.output;
+  }
 };
 
 /// What a step between backbone and necks makes of the backbone's features. Throws ConfigError, or
@@ -79,6 +90,7 @@ class STRATA_API Composition : public Segmentor {
     std::string name;
     std::shared_ptr<Head> head;
     bool per_date = false;
+    bool predicted = true;
   };
   struct Encoded {
     DateFeatures per_date, fused;
@@ -86,11 +98,13 @@ class STRATA_API Composition : public Segmentor {
   };
 
   std::vector<HeadSlot> build_heads(const std::string& name, const std::vector<Slot<Head>>& slots,
-                                    const std::vector<Head::Context>& contexts);
+                                    const std::vector<Head::Context>& contexts,
+                                    const LabelSpecs& labels);
   Encoded encode(const Batch& batch);
   /// "feat.0", or "feat.<date>.0" of several dates.
   void record_levels(const std::string& name, const DateFeatures& features) const;
   TensorMap run(const HeadSlot& slot, const Encoded& features);
+  bool predicts(const std::string& target) const;
 
   std::int64_t dates_;
   bool joint_;
@@ -99,6 +113,8 @@ class STRATA_API Composition : public Segmentor {
   std::vector<std::shared_ptr<Neck>> necks_;
   std::size_t fusing_neck_ = 0;
   std::vector<HeadSlot> decode_heads_, auxiliary_heads_;
+  std::vector<std::shared_ptr<JointLoss>> joint_losses_;
+  std::vector<std::string> predict_;
   at::Tensor reference_;  // a parameter: says of which dtype and where the model is
 };
 

@@ -135,10 +135,7 @@ bool texts_join(const VlcdOptions& options, const Segmentor::Context& context) {
   const CompositionPlan plan =
       Composition::plan(options, context, options.num_dates, step_of(options, texts));
   if (!texts || options.score_concat_index) return texts;
-  bool read = false;
-  for (std::size_t i = 0; i < options.neck.size(); ++i) {
-    read = read || options.neck[i].ask(&Neck::Statics::reads, plan.necks[i], kExtra);
-  }
+  bool read = reads(options.neck, plan.necks, kExtra);
   const auto heads = [&](const std::vector<Slot<Head>>& slots,
                          const std::vector<Head::Context>& contexts) {
     for (std::size_t i = 0; i < slots.size(); ++i) {

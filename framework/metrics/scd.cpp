@@ -12,6 +12,7 @@
 
 #include "framework/base/error.hpp"
 #include "framework/metrics/confusion.hpp"
+#include "framework/model/semantic_change.hpp"
 
 namespace strata {
 
@@ -97,8 +98,8 @@ struct ChangeScores {
 class SCDMetric final : public Metric {
  public:
   SCDMetric(const SCDMetricOptions& options, const Context& context)
-      : options_(options), dates_(semantic_labels(options, context.labels)) {
-    change_ = change_label(options, context.labels);
+      : options_(options), dates_(semantic_labels(context.labels, options.targets)) {
+    change_ = find_change(options, context.labels);
     for (std::size_t c = 0; c < dates_[0].classes.size(); ++c) {
       const std::string& name = dates_[0].classes[c];
       const bool none = name == options_.unchanged;
@@ -206,45 +207,11 @@ class SCDMetric final : public Metric {
  private:
   static constexpr std::int64_t kNothing = -1;  // state of a pixel that does not count
 
-  static std::vector<LabelSpec> semantic_labels(const SCDMetricOptions& options,
-                                                const LabelSpecs& labels) {
-    std::vector<LabelSpec> found;
-    if (options.targets.empty()) {
-      for (std::int64_t date = 0; date < 2; ++date) {
-        for (const LabelSpec& label : labels.all()) {
-          if (label.role != "semantic" || label.date != date) continue;
-          found.push_back(label);
-          break;
-        }
-      }
-    }
-    for (const std::string& name : options.targets) {
-      const LabelSpec* label = labels.find(name);
-      if (label == nullptr) throw OptionError("targets", "no such label, got \"" + name + "\"");
-      found.push_back(*label);
-    }
-    if (found.size() != 2) {
-      throw OptionError("targets", "two semantic labels are needed, one of each date, there are " +
-                                       std::to_string(found.size()));
-    }
-    if (found[0].classes != found[1].classes) {
-      throw OptionError("targets", "\"" + found[0].name + "\" and \"" + found[1].name +
-                                       "\" have different classes");
-    }
-    return found;
-  }
-
-  static std::optional<LabelSpec> change_label(const SCDMetricOptions& options,
-                                               const LabelSpecs& labels) {
-    if (!options.change.empty()) {
-      const LabelSpec* label = labels.find(options.change);
-      if (label != nullptr) return *label;
-      throw OptionError("change", "no such label, got \"" + options.change + "\"");
-    }
-    if (!options.unchanged.empty()) return std::nullopt;
-    for (const LabelSpec& label : labels.all()) {
-      if (label.role == "change") return label;
-    }
+  static std::optional<LabelSpec> find_change(const SCDMetricOptions& options,
+                                              const LabelSpecs& labels) {
+    if (options.change.empty() && !options.unchanged.empty()) return std::nullopt;
+    const auto found = change_label(labels, options.change);
+    if (found) return found;
     throw OptionError("unchanged",
                       "is needed where no label has the role \"change\": the class "
                       "that means no change");

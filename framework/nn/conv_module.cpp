@@ -6,78 +6,62 @@
 #include <array>
 #include <variant>
 
-#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
 #include "framework/nn/joined_conv.hpp"
 #include "framework/ops/batch_norm_act.hpp"
-
 
 namespace strata::nn {
 namespace {
 
 /// Whether norm(conv(x)) can be computed as one convolution now. No gradient may ask for the parts:
 /// there is none in evaluation, nor in a frozen tower behind nothing that learns.
-bool can_fold(const torch::nn::Conv2d& conv, const Norm& norm, const at::Tensor& x) {
+bool can_fold(const at::Tensor& weight, const at::Tensor& bias, const Norm& norm,
+              const at::Tensor& x) {
   const auto* layer = norm.batch_norm();
   if (layer == nullptr || layer->is_training()) return false;
-  const bool learns = x.requires_grad() || conv->weight.requires_grad() ||
-                      (conv->bias.defined() && conv->bias.requires_grad()) ||
-                      layer->weight.requires_grad() || layer->bias.requires_grad();
+  const bool learns = x.requires_grad() || weight.requires_grad() ||
+                      (bias.defined() && bias.requires_grad()) || layer->weight.requires_grad() ||
+                      layer->bias.requires_grad();
   return !(learns && at::GradMode::is_enabled()) && x.is_cpu() && x.dim() == 4 &&
-         x.scalar_type() == conv->weight.scalar_type() &&
-         layer->weight.scalar_type() == x.scalar_type() && layer->running_mean.defined() &&
-         std::holds_alternative<torch::enumtype::kZeros>(conv->options.padding_mode()) &&
-         std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
+         x.scalar_type() == weight.scalar_type() &&
+         layer->weight.scalar_type() == x.scalar_type() && layer->running_mean.defined();
 }
 
 /// Folding passes over the weights and saves a pass over the result: kept, it always pays; done
 /// anew in each call, where a kernel has no more values than a channel of the result.
-bool pays(const torch::nn::Conv2d& conv, const at::Tensor& x) {
-  if (FoldCache::current() != nullptr) return true;
-  const auto& stride = *conv->options.stride();
-  const std::int64_t pixels = x.size(0) * (x.size(2) / stride[0]) * (x.size(3) / stride[1]);
-  return conv->weight.numel() <= pixels * conv->weight.size(0);
+bool pays(const at::Tensor& weight, std::int64_t pixels) {
+  return FoldCache::current() != nullptr || weight.numel() <= pixels * weight.size(0);
 }
 
-FoldCache::Folded fold(const torch::nn::Conv2d& conv, const torch::nn::BatchNorm2dImpl& layer) {
+FoldCache::Folded fold(const at::Tensor& weight, const at::Tensor& bias,
+                       const torch::nn::BatchNorm2dImpl& layer) {
   // In float64: the weights' own rounding is then the only one that folding adds.
   const at::Tensor scale =
       (layer.running_var.to(at::kDouble) + layer.options.eps()).rsqrt_().mul_(layer.weight);
   at::Tensor shift = layer.bias.to(at::kDouble).addcmul(layer.running_mean, scale, -1);
-  if (conv->bias.defined()) shift.addcmul_(conv->bias, scale);
-  const at::ScalarType type = conv->weight.scalar_type();
-  return {conv->weight * scale.to(type).view({-1, 1, 1, 1}), shift.to(type)};
+  if (bias.defined()) shift.addcmul_(bias, scale);
+  std::vector<std::int64_t> by_channel(static_cast<std::size_t>(weight.dim()), 1);
+  by_channel.front() = -1;
+  const at::ScalarType type = weight.scalar_type();
+  return {weight * scale.to(type).view(by_channel), shift.to(type)};
 }
 
-/// Unless a served model has a cache, nothing is kept, so nothing can be out of date.
-FoldCache::Folded folded(const torch::nn::Conv2d& conv, const Norm& norm) {
+/// nullopt unless norm(conv(x)) can be one convolution and that pays, with `pixels` of the result.
+std::optional<FoldCache::Folded> folded(const at::Tensor& weight, const at::Tensor& bias,
+                                        const Norm& norm, const at::Tensor& x,
+                                        std::int64_t pixels) {
+  if (!can_fold(weight, bias, norm, x) || !pays(weight, pixels)) return std::nullopt;
   const auto& layer = *norm.batch_norm();
+  // Unless a served model has a cache, nothing is kept, so nothing can be out of date.
   FoldCache* cache = FoldCache::current();
-  return cache == nullptr ? fold(conv, layer)
-                          : cache->get(conv.get(), &layer, [&] { return fold(conv, layer); });
+  if (cache == nullptr) return fold(weight, bias, layer);
+  return cache->get(weight.unsafeGetTensorImpl(), &layer,
+                    [&] { return fold(weight, bias, layer); });
 }
 
-/// activation(norm(y) + residual), for a y that nobody else holds.
-at::Tensor norm_act(at::Tensor y, const Norm& norm, const Activation& activation,
-                    const at::Tensor& residual) {
-  const bool relu = activation.kind == Activation::Kind::relu;
-  if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {
-    const ops::BatchNormState state{layer->weight,
-                                    layer->bias,
-                                    layer->running_mean,
-                                    layer->running_var,
-                                    layer->options.momentum().value_or(0),
-                                    layer->options.eps()};
-    if (layer->options.momentum() && ops::can_batch_norm_act(y, state)) {
-      layer->num_batches_tracked.add_(1);
-      y = ops::batch_norm_act(y, state, relu, residual);
-      return relu ? y : activate_(std::move(y), activation);
-    }
-  }
-  y = norm(y);
-  // The layers before keep their inputs and statistics for backward, never their outputs.
-  if (residual.defined()) y.add_(residual);
-  return activate_(std::move(y), activation);
+bool plain_padding(const torch::nn::Conv2d& conv) {
+  return std::holds_alternative<torch::enumtype::kZeros>(conv->options.padding_mode()) &&
+         std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
 }
 
 /// LibTorch 2.11's oneDNN writes outside of its memory when a 1x1 convolution of fewer than 16
@@ -128,17 +112,45 @@ at::Tensor ConvModuleImpl::forward_joined(const std::vector<at::Tensor>& maps, b
                        });
 }
 
+at::Tensor norm_act(at::Tensor y, const Norm& norm, const Activation& activation,
+                    const at::Tensor& residual) {
+  const bool relu = activation.kind == Activation::Kind::relu;
+  if (const auto* layer = norm.batch_norm(); layer != nullptr && layer->is_training()) {
+    const ops::BatchNormState state{layer->weight,
+                                    layer->bias,
+                                    layer->running_mean,
+                                    layer->running_var,
+                                    layer->options.momentum().value_or(0),
+                                    layer->options.eps()};
+    if (layer->options.momentum() && ops::can_batch_norm_act(y, state)) {
+      layer->num_batches_tracked.add_(1);
+      y = ops::batch_norm_act(y, state, relu, residual);
+      return relu ? y : activate_(std::move(y), activation);
+    }
+  }
+  y = norm(y);
+  // The layers before keep their inputs and statistics for backward, never their outputs.
+  if (residual.defined()) y.add_(residual);
+  return activate_(std::move(y), activation);
+}
+
+std::optional<FoldCache::Folded> fold_norm(const at::Tensor& weight, const at::Tensor& bias,
+                                           const Norm& norm, const at::Tensor& x) {
+  return folded(weight, bias, norm, x, x.size(0) * x.size(2) * x.size(3));
+}
+
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                          const Activation& activation, const at::Tensor& x,
                          const at::Tensor& residual) {
-  if (!can_fold(conv, norm, x) || !pays(conv, x)) {
-    return norm_act(convolved(conv, x), norm, activation, residual);
-  }
-  const FoldCache::Folded both = folded(conv, norm);
   const auto& options = conv->options;
+  const auto& stride = *options.stride();
+  const std::int64_t pixels = x.size(0) * (x.size(2) / stride[0]) * (x.size(3) / stride[1]);
+  const auto both = plain_padding(conv) ? folded(conv->weight, conv->bias, norm, x, pixels)
+                                        : std::nullopt;
+  if (!both) return norm_act(convolved(conv, x), norm, activation, residual);
   const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
-  at::Tensor y = at::conv2d(x, both.weight, both.bias, *options.stride(), *padding,
-                            *options.dilation(), options.groups());
+  at::Tensor y = at::conv2d(x, both->weight, both->bias, stride, *padding, *options.dilation(),
+                            options.groups());
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }
@@ -146,11 +158,10 @@ at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
 at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                          const Activation& activation, const at::Tensor& like,
                          const Convolve& convolve) {
-  if (!can_fold(conv, norm, like) || !pays(conv, like)) {
-    return norm_act(convolve(conv->weight, conv->bias), norm, activation, {});
-  }
-  const FoldCache::Folded both = folded(conv, norm);
-  return activate_(convolve(both.weight, both.bias), activation);
+  const auto both = plain_padding(conv) ? fold_norm(conv->weight, conv->bias, norm, like)
+                                        : std::nullopt;
+  if (!both) return norm_act(convolve(conv->weight, conv->bias), norm, activation);
+  return activate_(convolve(both->weight, both->bias), activation);
 }
 
 }  // namespace strata::nn

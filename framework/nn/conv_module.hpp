@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "framework/nn/activation.hpp"
+#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/norm.hpp"
 
 namespace strata::nn {
@@ -67,5 +68,16 @@ using Convolve = std::function<at::Tensor(const at::Tensor& weight, const at::Te
 STRATA_API at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
                                     const Activation& activation, const at::Tensor& like,
                                     const Convolve& convolve);
+
+/// The two halves of it, for layers that are no Conv2d. Weight and bias (or none) [C', …] of a
+/// convolution of stride 1 with the batch norm behind it folded in; nullopt where that may not be
+/// (a gradient or new statistics are asked for) or does not pay. `x`: its input, about as large as
+/// its result.
+STRATA_API std::optional<FoldCache::Folded> fold_norm(const at::Tensor& weight,
+                                                      const at::Tensor& bias, const Norm& norm,
+                                                      const at::Tensor& x);
+/// activation(norm(y) + residual), for a y that nobody else holds.
+STRATA_API at::Tensor norm_act(at::Tensor y, const Norm& norm, const Activation& activation,
+                               const at::Tensor& residual = {});
 
 }  // namespace strata::nn

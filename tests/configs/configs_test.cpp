@@ -164,7 +164,8 @@ TEST_P(Swap, EveryHeadAndNeckRunsOnIt) {
   const std::string labels =
       "[data.labels.change]\nclasses = [\"no\", \"yes\"]\nrole = \"change\"\n";
   std::set<std::string> tried;
-  const std::set<std::string> fusing{"DFC", "SiameseFusion", "SimpleCFC"};
+  const std::set<std::string> fusing{"DFC", "SiameseFusion", "SimpleCFC",
+                                     "TemporalSymmetricTransformer"};
   for (const std::string& head : registry.names("head")) {
     // Its norms have half the channels.
     const std::string more = head == "SwinTextDecode" ? ", norm = {type = \"GN\", groups = 8}" : "";

@@ -7,6 +7,7 @@
 
 #include "framework/ops/softmax_cross_entropy.hpp"
 #include "losses/default_loss.hpp"
+#include "losses/joint_loss.hpp"
 #include "losses/loss.hpp"
 #include "tests/support/build.hpp"
 #include "tests/support/gradcheck.hpp"
@@ -132,6 +133,60 @@ TEST(DiceLoss, CountsOnlySamplesThatHaveValidPixels) {
   EXPECT_NEAR(value(*loss, logits, target), value(*loss, kLogits, kTarget), 1e-15);
 }
 
+// Numbers of ever's functions, which torchange trains with.
+TEST(EveryLoss, GivesTorchangesGoldenValues) {
+  const at::Tensor binary = at::tensor({2.0, -1.0, 0.5, -3.0}, at::kDouble).view({1, 1, 1, 4});
+  const at::Tensor answers = at::tensor({1, 0, 1, 255}, at::kLong).view({1, 1, 4});
+  const std::string dice = "{type = \"DiceLoss\", exponent = 1.0, smooth = 1.0, eps = 0.0}";
+  for (const auto& [table, want] : std::vector<std::pair<std::string, double>>{
+           {dice, 0.160447039},
+           {"{type = \"TverskyLoss\"}", 0.132650515},
+           {"{type = \"TverskyLoss\", gamma = 0.75}", 0.219802033},
+           {"{type = \"TverskyLoss\", gamma = 2.0}", 0.017596159},
+           {"{type = \"TverskyLoss\", missed = 0.7}", 0.146129850},
+           {"{type = \"TverskyLoss\", missed = 0.7, false_alarm = 0.3}", 0.146129850},
+           {"{type = \"BinaryCrossEntropyLoss\"}", 0.304755561},
+           {"{type = \"BinaryCrossEntropyLoss\", label_smoothing = 0.1}", 0.421422228}}) {
+    EXPECT_NEAR(value(*make_loss(table, land(2), 1), binary, answers), want, 1e-9) << table;
+  }
+  const at::Tensor logits =
+      at::tensor({1., 0., 5., 0., 2., 5., -1., 0., 5.}, at::kDouble).view({1, 3, 1, 3});
+  const at::Tensor classes = at::tensor({0, 2, 255}, at::kLong).view({1, 1, 3});
+  EXPECT_NEAR(value(*make_loss("{type = \"CrossEntropyLoss\"}", land(3), 3), logits, classes),
+              1.323575365, 1e-9);
+  EXPECT_NEAR(value(*make_loss(dice, land(3), 3), logits, classes), 0.371589034, 1e-9);
+}
+
+TEST(FocalLoss, WeighsWhatIsWrong) {
+  // p of what is right: 3/4 (class 1), 1/5 (class 0).
+  const at::Tensor logits =
+      at::tensor({std::log(3.0), std::log(4.0), 9.0}, at::kDouble).view({1, 1, 1, 3});
+  const at::Tensor target = at::tensor({1, 0, 255}, at::kLong).view({1, 1, 3});
+  const double one = -std::log(0.75), other = -std::log(0.2);
+  auto focal = make_loss("{type = \"FocalLoss\", alpha = 0.25}", land(2), 1);
+  EXPECT_NEAR(value(*focal, logits, target),
+              (0.25 * one / 16 + 0.75 * other * 0.64) / 2, 1e-12);
+  auto plain = make_loss("{type = \"FocalLoss\", gamma = 0.0}", land(2), 1);
+  EXPECT_NEAR(value(*plain, logits, target), (one + other) / 4, 1e-12);
+  auto softmax =
+      make_loss("{type = \"FocalLoss\", use_sigmoid = false, alpha = 1.0, gamma = 1.0}", land(3), 3);
+  EXPECT_NEAR(value(*softmax, kLogits, kTarget),
+              -(3.0 / 8 * std::log(5.0 / 8) + 0.75 * std::log(1.0 / 4) + 5.0 / 8 * std::log(3.0 / 8)) / 3,
+              1e-12);
+}
+
+// What is right to the last bit has no slope, and a root there would have an infinite one.
+TEST(TverskyLoss, HasAFiniteGradientWhereAllIsRight) {
+  for (const char* type : {"{type = \"TverskyLoss\", gamma = 0.5}", "{type = \"FocalLoss\", gamma = 0.5}"}) {
+    at::Tensor logits = at::full({1, 1, 2, 2}, 200.0F).requires_grad_();
+    TrainContext context;
+    make_loss(type, land(2), 1)
+        ->forward(logits, at::ones({1, 2, 2}, at::kLong), {}, context)
+        .backward();
+    EXPECT_TRUE(logits.grad().isfinite().all().item<bool>()) << type;
+  }
+}
+
 struct Variant {
   std::string table;
   std::int64_t classes, channels;
@@ -147,6 +202,13 @@ const std::vector<Variant> kVariants = {
     {"{type = \"DiceLoss\", exponent = 1.5, smooth = 0.5, average = \"all\"}", 4, 4},
     {"{type = \"DiceLoss\", per = \"sample\", use_sigmoid = true}", 4, 4},
     {"{type = \"DiceLoss\"}", 2, 1},
+    {"{type = \"BinaryCrossEntropyLoss\", label_smoothing = 0.1}", 2, 1},
+    {"{type = \"TverskyLoss\", missed = 0.7}", 4, 4},
+    {"{type = \"TverskyLoss\", missed = 0.3, false_alarm = 1.5, gamma = 0.75}", 4, 4},
+    {"{type = \"TverskyLoss\", gamma = 2.0}", 2, 1},
+    {"{type = \"FocalLoss\"}", 2, 1},
+    {"{type = \"FocalLoss\", alpha = [0.25, 0.5, 0.75, 1.0], gamma = 1.5}", 4, 4},
+    {"{type = \"FocalLoss\", use_sigmoid = false, class_weight = [1.0, 2.0, 0.5, 1.0]}", 4, 4},
 };
 
 TEST(EveryLoss, HasTheGradientOfItsValue) {
@@ -204,6 +266,7 @@ TEST(EveryLoss, IsAMeanOverAllRanks) {
   };
   for (const Variant& variant : kVariants) {
     if (variant.table.find("Dice") != std::string::npos) continue;  // a ratio, not a mean of pixels
+    if (variant.table.find("Tversky") != std::string::npos) continue;
     SCOPED_TRACE(variant.table);
     auto loss = make_loss(variant.table, land(variant.classes), variant.channels);
     const at::Tensor target = parity::label_value("label", {3, 8, 8}, variant.classes, 255);
@@ -309,6 +372,84 @@ TEST(EveryLoss, SaysWhatDoesNotFit) {
       "true");
   EXPECT_EQ(error_of("{type = \"DiceLoss\", loss_name = \"a.b\"}", land(2), 2),
             "test.toml:1:40: loss.loss_name: must have no dot, got \"a.b\"");
+}
+
+LabelSpecs change_labels(std::int64_t classes) {
+  config::Named<LabelSpec> named;
+  for (const LabelSpec& label : {label_of("a", classes), label_of("b", classes, "semantic", 1),
+                                 label_of("change", 2, "change")}) {
+    named.emplace_back(label.name, label);
+  }
+  return LabelSpecs(std::move(named));
+}
+
+std::shared_ptr<JointLoss> consistency(const std::string& more, const LabelSpecs& labels) {
+  return bind_slot<JointLoss>("loss = {type = \"SemanticConsistencyLoss\"" + more + "}\n", "loss")
+      .build({labels});
+}
+
+Outputs predictions_of(const at::Tensor& a, const at::Tensor& b) {
+  Outputs outputs;
+  outputs.emplace_back("a.logits", Output{.data = a, .target = "a"});
+  outputs.emplace_back("b.logits", Output{.data = b, .target = "b"});
+  return outputs;
+}
+
+Batch batch_of(const at::Tensor& change, const LabelSpecs& labels) {
+  Batch batch;
+  batch.targets["change"] = {change, *labels.find("change")};
+  return batch;
+}
+
+TEST(SemanticConsistencyLoss, GivesTorchangesGoldenValue) {
+  const LabelSpecs labels = change_labels(3);
+  const at::Tensor a = at::tensor({1., 0., 0., 2., -1., 0.}, at::kDouble).view({1, 3, 1, 2});
+  const at::Tensor b = at::tensor({0., 0., 2., 2., 0., 0.}, at::kDouble).view({1, 3, 1, 2});
+  const auto loss = consistency("", labels);
+  EXPECT_EQ(loss->term(), "sc_mse");
+  TrainContext context;
+  const at::Tensor change = at::tensor({1, 0}, at::kLong).view({1, 1, 2});
+  EXPECT_NEAR(loss->forward(predictions_of(a, b), batch_of(change, labels), context).item<double>(),
+              0.398916933, 1e-9);
+  // Ignored pixels leave it as it is, whatever they predict.
+  const auto with = [](const at::Tensor& x, double v) {
+    return at::cat({x, at::full({1, 3, 1, 1}, v, at::kDouble).cumsum(1)}, 3);
+  };
+  const at::Tensor more = at::tensor({1, 0, 255}, at::kLong).view({1, 1, 3});
+  EXPECT_NEAR(loss->forward(predictions_of(with(a, 3), with(b, -2)), batch_of(more, labels), context)
+                  .item<double>(),
+              0.398916933, 1e-9);
+}
+
+TEST(SemanticConsistencyLoss, HasItsGradientAndNoneWhereNothingIsValid) {
+  const LabelSpecs labels = change_labels(3);
+  const auto loss = consistency(", change = \"change\", targets = [\"b\", \"a\"]", labels);
+  const at::Tensor other = parity::uniform("b", {1, 3, 2, 3});
+  TrainContext context;
+  const at::Tensor change = at::tensor({1, 0, 255, 0, 1, 1}, at::kLong).view({1, 2, 3});
+  expect_gradient(
+      [&](const at::Tensor& x) {
+        return loss->forward(predictions_of(x, other), batch_of(change, labels), context);
+      },
+      parity::uniform("a", {1, 3, 2, 3}));
+  at::Tensor x = at::randn({1, 3, 2, 3}).requires_grad_();
+  const at::Tensor zero = loss->forward(
+      predictions_of(x, other.to(at::kFloat)),
+      batch_of(at::full({1, 2, 3}, 255, at::kLong), labels), context);
+  EXPECT_EQ(zero.item<float>(), 0);
+  zero.backward();
+  EXPECT_TRUE(x.grad().eq(0).all().item<bool>());
+}
+
+TEST(SemanticConsistencyLoss, SaysWhatItNeeds) {
+  const auto error = [](const std::string& more, const LabelSpecs& labels) {
+    return message_of([&] { consistency(more, labels); });
+  };
+  EXPECT_EQ(error("", LabelSpecs(config::Named<LabelSpec>{{"a", label_of("a", 3)}})),
+            "test.toml:1:8: loss.targets: two semantic labels are needed, one of each date, there "
+            "are 1");
+  EXPECT_EQ(error(", change = \"chnge\"", change_labels(3)),
+            "test.toml:1:52: loss.change: no such label, got \"chnge\"");
 }
 
 TEST(DefaultLoss, FollowsTheChannels) {

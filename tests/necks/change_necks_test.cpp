@@ -89,6 +89,78 @@ TEST(ChangeNecks, SayWhatDoesNotFit) {
       "leave it out");
 }
 
+DateFeatures two_dates(const std::vector<at::Tensor>& first, const std::vector<at::Tensor>& second) {
+  return {{first, {}}, {second, {}}};
+}
+
+TEST(TemporalSymmetricTransformer, IsBlindToTheOrderOfTheDatesUnlessItFusesNothing) {
+  const std::vector<at::Tensor> a = {at::randn({2, 6, 9, 8}), at::randn({2, 10, 5, 4})};
+  const std::vector<at::Tensor> b = {at::randn({2, 6, 9, 8}), at::randn({2, 10, 5, 4})};
+  for (const std::string type : {"conv3d", "conv1plus2d"}) {
+    for (const std::string fusion : {"add", "mul", "none"}) {
+      SCOPED_TRACE(type + " " + fusion);
+      const auto neck = bind_slot<Neck>("neck = {type = \"TemporalSymmetricTransformer\", "
+                                        "interaction_type = \"" + type +
+                                            "\", symmetric_fusion = \"" + fusion + "\"}\n",
+                                        "neck")
+                            .build({levels_of({6, 10}, 2)});
+      for (const bool training : {true, false}) {
+        neck->train(training);
+        const DateFeatures one = neck->forward(two_dates(a, b));
+        const DateFeatures other = neck->forward(two_dates(b, a));
+        ASSERT_EQ(one.size(), 1U);
+        for (std::size_t i = 0; i < 2; ++i) {
+          EXPECT_EQ(one[0].levels[i].sizes(), a[i].sizes());
+          EXPECT_EQ(at::equal(one[0].levels[i], other[0].levels[i]), fusion != "none");
+        }
+      }
+    }
+  }
+}
+
+TEST(TemporalSymmetricTransformer, IsTwoSlicesOfAConvolution) {
+  const auto neck = bind_slot<Neck>("neck = {type = \"TemporalSymmetricTransformer\", "
+                                    "dilation = 2, norm = \"none\", symmetric_fusion = \"none\"}\n",
+                                    "neck")
+                        .build({levels_of({6}, 2)});
+  neck->to(at::kDouble);
+  const at::Tensor weight = neck->named_parameters()["t.0.0.weight"];
+  EXPECT_EQ(weight.sizes(), (at::IntArrayRef{6, 6, 2, 3, 3}));
+  const at::Tensor a = at::randn({2, 6, 9, 8}, at::kDouble), b = at::randn({2, 6, 9, 8}, at::kDouble);
+  const at::Tensor want = at::relu(at::conv3d(at::stack({a, b}, 2), weight, {}, 1,
+                                              at::IntArrayRef{0, 2, 2}, at::IntArrayRef{1, 2, 2})
+                                       .squeeze(2));
+  const at::Tensor got = neck->forward(two_dates({a}, {b}))[0].levels[0];
+  EXPECT_LE((got - want).abs().max().item<double>(), 1e-12);
+}
+
+TEST(TemporalSymmetricTransformer, HoldsWeightsForImagesThatItDoesNotUse) {
+  const auto neck = bind_slot<Neck>(
+                        "neck = {type = \"TemporalSymmetricTransformer\", image_channels = 3}\n", "neck")
+                        .build({levels_of({6}, 2)});
+  std::int64_t unused = 0;
+  for (const auto& item : neck->named_parameters()) {
+    EXPECT_EQ(item.value().requires_grad(), !item.key().starts_with("t.0.")) << item.key();
+    if (!item.value().requires_grad()) unused += item.value().numel();
+  }
+  EXPECT_EQ(unused, 168);
+  const at::Tensor x = at::randn({1, 6, 4, 4});
+  EXPECT_EQ(neck->forward(two_dates({x}, {x}))[0].levels.size(), 1U);
+}
+
+TEST(TemporalSymmetricTransformer, SaysWhatDoesNotFit) {
+  const auto error_of = [](const std::string& more, const FeatureSpec& input) {
+    return message_of([&] {
+      bind_slot<Neck>("neck = {type = \"TemporalSymmetricTransformer\"" + more + "}\n", "neck")
+          .ask(&Neck::Statics::output, input);
+    });
+  };
+  EXPECT_EQ(error_of("", levels_of({8}, 3)),
+            "test.toml:1:8: neck: compares two dates, got features of 3");
+  EXPECT_EQ(error_of(", kernel_size = 4", levels_of({8}, 2)),
+            "test.toml:1:62: neck.kernel_size: must be odd to keep the size, got 4");
+}
+
 // What is said of a date survives the fusion under the date's number.
 TEST(SiameseFusion, KeepsWhatIsSaidOfDates) {
   const Slot<Neck> slot = bind_slot<Neck>("neck = {type = \"SiameseFusion\"}\n", "neck");

@@ -2,6 +2,7 @@
 import clip_towers
 import reference as ref
 import attention as tr
+import changemask_cases
 import vlcd_cases
 
 BN = dict(type="BN", requires_grad=True)
@@ -299,4 +300,4 @@ def segmentors() -> list[dict]:
 
 def all_cases() -> list[dict]:
     return [*backbones(), *clip_towers.cases(backbone, table, IMAGE), *necks(), *heads(),
-            *segmentors(), *vlcd_cases.all_cases(table)]
+            *segmentors(), *vlcd_cases.all_cases(table), *changemask_cases.all_cases(table)]

@@ -23,7 +23,10 @@ EVAL_GRADS_LIMIT = 250  # parameter tensors up to which eval mode stores gradien
 
 
 def prepared(case: dict, mode: str, dtype: torch.dtype, layout: torch.memory_format):
-    model = ref.fill_module(case["build"](case["config"]).to(dtype)).to(memory_format=layout)
+    model = ref.fill_module(case["build"](case["config"]).to(dtype))
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=layout)
     model.train(mode == "train")
     return model
 
@@ -102,6 +105,41 @@ def run_segmentor(case: dict, mode: str, dtype: torch.dtype, layout=LAYOUTS[0]) 
     return run
 
 
+def run_changemask(case: dict, mode: str, dtype: torch.dtype, layout=LAYOUTS[0]) -> Run:
+    """eval: levels of both dates and three logits; train: those, loss terms and gradients."""
+    run = Run()
+    model = prepared(case, mode, dtype, layout)
+    images = [ref.tensor_in(f"image_{d}", case["image"], dtype, mode == "train") for d in (0, 1)]
+    n, _, h, w = case["image"]
+    names = ("before", "after", "change")
+    labels = {name: torch.from_numpy(fill.label_value(
+        name, (n, h, w), *((2, case["ignored"]) if name == "change" else (case["num_classes"], 255))))
+        for name in names}
+    run.inputs = {"image_0": [n, 3, h, w], "image_1": [n, 3, h, w]} | {k: [n, h, w] for k in names}
+    with torch.set_grad_enabled(mode == "train"):
+        features = model.features([i.contiguous(memory_format=layout) for i in images])
+        logits = model.logits(features)
+    for d, date in enumerate(features):
+        for i, t in enumerate(date[1:]):  # the first is the image
+            run.tensors[f"feat.{d}.{i}"] = ref.array(t)
+    for name, t in logits.items():
+        run.tensors[f"out.{name}.logits"] = ref.array(t)
+    if mode == "eval":
+        return run
+    losses = case["losses"](logits, labels)
+    run.scalars = {f"loss.{k}": float(v) for k, v in losses.items()}
+    total = sum(losses.values())
+    run.scalars["loss.total"] = float(total)
+    total.backward()
+    for d, image in enumerate(images):
+        run.tensors[f"grad.image_{d}"] = ref.array(image.grad)
+    ref.collect(run, model, True)
+    for name, buffer in run.buffers.items():  # computed there though nothing depends on it
+        if name.startswith("neck.t.0."):
+            run.buffers[name] = fill.state_value(name, buffer.shape)
+    return run
+
+
 def check_against_own_loss(case: dict, run: Run, samples: list, image: torch.Tensor,
                            layout: torch.memory_format) -> None:
     """The terms above must be what the reference's own training entry point computes."""
@@ -116,7 +154,8 @@ def generate(case: dict, out: pathlib.Path) -> dict:
     fixture = Fixture(case["name"], case["kind"], case["reference"], config, case["strata"],
                       f"keys/{case['keys']}.txt")
     fixture.case |= {k: case[k] for k in ("num_classes", "ignore_index") if k in case}
-    run_one = run_segmentor if case["kind"] == "segmentor" else run_component
+    run_one = {"segmentor": run_segmentor, "changemask": run_changemask}.get(case["kind"],
+                                                                             run_component)
     for mode in ("eval", "train"):
         run64 = run_one(case, mode, torch.float64)
         fixture.case["inputs"] = run64.inputs

@@ -42,7 +42,8 @@ TEST(Swap, EveryBackboneFitsUnderEveryNeckAndHead) {
     }
     for (const std::string& neck : registry.names("neck")) {
       FeatureSpec dates = levels;
-      const std::set<std::string> fusing = {"SiameseFusion", "CFC", "SimpleCFC", "DFC"};
+      const std::set<std::string> fusing = {"SiameseFusion", "CFC", "SimpleCFC", "DFC",
+                                            "TemporalSymmetricTransformer"};
       dates.dates = fusing.contains(neck) ? 2 : 1;
       dates.extras["text"] = 8;
       for (const FeatureSpec& input :
