@@ -278,7 +278,22 @@ Rules changeclip() {
           {"neck", "neck.fpn"}};
 }
 
+/// Whole models of ChangeMask: torchange's own, and its port in the style of Hugging Face, which
+/// has longer names for the classifiers.
+Rules changemask(const char* semantic, const char* change) {
+  return {{"encoder", "backbone"},
+          {"temporal_transformer", "neck"},
+          {"semantic_decoder", "decode_head.0.neck"},
+          {semantic, "decode_head.0.conv_seg"},
+          {"change_decoder", "decode_head.1.neck"},
+          {change, "decode_head.1.conv_seg"}};
+}
+
 }  // namespace
+
+std::vector<std::string> model_layouts() {
+  return {"vlcd", "changeclip", "changemask", "torchange.changemask"};
+}
 
 std::vector<std::string> key_layouts() {
   std::vector<std::string> names = {"torchvision.resnet",
@@ -296,9 +311,8 @@ std::vector<std::string> key_layouts() {
                                     "openai.clip_visual",
                                     "openai.clip_text",
                                     "transformers.clip_visual",
-                                    "transformers.clip_text",
-                                    "vlcd",
-                                    "changeclip"};
+                                    "transformers.clip_text"};
+  for (const std::string& whole : model_layouts()) names.push_back(whole);
   for (const char* library : {"timm", "torchvision"}) {
     for (const char number : {'0', '1', '2', '3', '4', '5', '6', '7'}) {
       names.push_back(std::string(library) + ".efficientnet_b" + number);
@@ -310,6 +324,8 @@ std::vector<std::string> key_layouts() {
 std::vector<io::KeyRule> key_rules(const std::string& layout) {
   if (layout == "vlcd") return vlcd();
   if (layout == "changeclip") return changeclip();
+  if (layout == "changemask") return changemask("semantic_head", "change_head");
+  if (layout == "torchange.changemask") return changemask("s", "c");
   if (layout == "torchvision.resnet" || layout == "timm.resnet") return dropping({"fc"});
   if (layout == "timm.resnetd") return timm_resnetd();
   if (layout == "timm.hrnet") {

@@ -18,5 +18,8 @@ namespace strata::backbones {
 /// Throws std::out_of_range for another name.
 STRATA_API std::vector<io::KeyRule> key_rules(const std::string& layout);
 STRATA_API std::vector<std::string> key_layouts();
+/// Those of them that are of whole models: "vlcd", "changeclip", "changemask" (Hugging Face style),
+/// "torchange.changemask".
+STRATA_API std::vector<std::string> model_layouts();
 
 }  // namespace strata::backbones

@@ -12,13 +12,14 @@
 #include "framework/io/key_map.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "tools/common.hpp"
+#include "tools/convert/changemask.hpp"
 #include "tools/convert/convert_config.hpp"
 
 namespace strata::tools {
 namespace {
 
 struct ConvertArguments {
-  std::string in, out, select, prefix, add_prefix, map, to;
+  std::string in, out, select, prefix, add_prefix, map, to, pretrained;
   std::vector<std::string> renames, drops;
 };
 
@@ -110,12 +111,12 @@ int run_convert(int argc, char** argv) {
   CLI::App app(
       "Converts weights between .safetensors and .pth, .pt, .bin (read by their content, nothing "
       "in them is executed) and between layouts of names; with --config, a dumped MMSegmentation or "
-      "Open-CD config to TOML.",
+      "Open-CD config, or the config.json of a ChangeMask, to TOML.",
       "convert");
   ConvertArguments arguments;
   bool of_config = false;
   auto* config =
-      app.add_flag("--config", of_config, "IN is a config: JSON of mmengine's Config.to_dict()");
+      app.add_flag("--config", of_config, "IN is a config: JSON of mmengine's Config.to_dict(), or config.json");
   app.add_option("in", arguments.in, "file of weights, folder that holds one, or name of pretrained ones (timm:MODEL, hf:ORG/MODEL)")
       ->required()
       ->type_name("IN");
@@ -144,13 +145,21 @@ int run_convert(int argc, char** argv) {
   app.add_option("--to", arguments.to, "from our names to this layout")->check(layouts);
   app.add_option("--add-prefix", arguments.add_prefix, "put this before every name")
       ->type_name("TEXT");
+  auto* pretrained = app.add_option("--pretrained", arguments.pretrained,
+                                    "OUT is a folder as save_pretrained writes it, of the ChangeMask "
+                                    "of this config; IN its weights, checkpoint or work dir")
+                         ->type_name("CONFIG");
+  pretrained->excludes(config);
   for (const char* of_weights : {"--select", "--prefix", "--map", "--rename", "--drop", "--to",
                                  "--add-prefix"}) {
     config->excludes(app.get_option(of_weights));
+    pretrained->excludes(app.get_option(of_weights));
   }
   return run_tool(app, argc, argv, [&] {
     if (of_config) {
       convert_config_file(arguments.in, arguments.out);
+    } else if (!arguments.pretrained.empty()) {
+      save_changemask(arguments.pretrained, arguments.in, arguments.out);
     } else {
       convert_with(arguments);
     }

@@ -2,8 +2,10 @@
 
 #include <filesystem>
 
+#include "backbones/key_maps.hpp"
 #include "framework/engine/checkpoint.hpp"
 #include "framework/engine/session.hpp"
+#include "framework/io/key_map.hpp"
 #include "framework/io/tensor_file.hpp"
 #include "framework/io/weights.hpp"
 
@@ -21,7 +23,15 @@ std::string find_weights(const Experiment& experiment, const std::string& given)
 
 std::shared_ptr<Segmentor> trained_model(const Experiment& experiment, const std::string& weights) {
   auto model = experiment.build_model();
-  io::load_state(*model, io::read_tensors(weights).tensors, weights);
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : io::state_of(*model)) names.push_back(name);
+  io::MatchOptions options;
+  options.prefix = "";
+  for (const std::string& layout : backbones::model_layouts()) {
+    options.layouts.push_back({layout, backbones::key_rules(layout)});
+  }
+  const io::KeyMatch match = io::match_keys(io::read_tensors(weights).tensors, names, options);
+  io::load_state(*model, match.tensors, weights);
   inference::place(*model, engine::device_of(experiment),
                    engine::wants_channels_last(experiment));
   model->eval();

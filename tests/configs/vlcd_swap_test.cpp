@@ -346,6 +346,8 @@ TEST(VlcdExchanges, NoKeyIsIgnored) {
         {"neck", kDfc},
         {"decode_head", "{dropout = 0.5}"},
         {"auxiliary_head", "{type = \"FCNHead\", channels = 16}"},
+        {"joint_loss", "!{type = \"SemanticConsistencyLoss\"}"},
+        {"predict", "!nothing"},
         {"text_encoder", "{transformer_layers = 2}"},
         {"context_decoder", "{layers = 2}"},
         {"prompt", "{n_ctx = 4}"},

@@ -5,6 +5,7 @@
 
 #include "framework/base/error.hpp"
 #include "framework/base/files.hpp"
+#include "tools/convert/changemask.hpp"
 #include "tools/convert/conversion.hpp"
 #include "tools/loading.hpp"
 
@@ -66,6 +67,7 @@ ConvertedConfig convert_dump(const Json& dump, const Registry& registry) {
 
 ConvertedConfig convert_config(const std::string& text, const std::string& name,
                                const Registry& registry) {
+  if (is_changemask_config(text)) return convert_changemask(text, name);
   const Json dump = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!dump.is_object() || !dump.contains("model") || !dump["model"].is_object()) {
     throw UserError(name +

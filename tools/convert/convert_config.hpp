@@ -1,4 +1,4 @@
-// From a dumped MMSegmentation or Open-CD config to one of ours.
+// From a dumped MMSegmentation or Open-CD config, or ChangeMask's config.json, to one of ours.
 #pragma once
 
 #include <string>
@@ -17,7 +17,7 @@ struct ConvertedConfig {
 };
 
 /// Translates the JSON of a resolved config (mmengine's Config.to_dict()), for the components that
-/// `registry` knows. What cannot be carried over is listed; the rest binds. Throws UserError for
+/// `registry` knows, or torchange's ChangeMask (changemask.hpp). What cannot be carried over is listed; the rest binds. Throws UserError for
 /// text that is no such dump; `name` is its file.
 ConvertedConfig convert_config(const std::string& text, const std::string& name,
                                const Registry& registry);
