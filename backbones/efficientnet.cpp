@@ -7,6 +7,7 @@
 
 #include "backbones/backbone.hpp"
 #include "backbones/levels.hpp"
+#include "framework/io/adapts_weights.hpp"
 #include "framework/nn/activation.hpp"
 #include "framework/nn/conv_module.hpp"
 #include "framework/nn/drop_path.hpp"
@@ -193,7 +194,7 @@ class MbConv final : public torch::nn::Module {
   std::shared_ptr<nn::DropPath> drop_path_;
 };
 
-class EfficientNet final : public Backbone {
+class EfficientNet final : public Backbone, public io::AdaptsWeights {
  public:
   EfficientNet(const EfficientNetOptions& options, const Context& context) : options_(options) {
     output(options, context.input);  // checks out_indices
@@ -259,6 +260,11 @@ class EfficientNet final : public Backbone {
     append_children(layers, "_blocks", *blocks_);
     if (options_.keep_head) layers.push_back({"_conv_head", "_bn1"});
     return layers;
+  }
+
+  /// The head of a classifier, which other libraries' encoders and layouts leave out.
+  bool may_be_missing(const std::string& name) const override {
+    return name.starts_with("_conv_head.") || name.starts_with("_bn1.");
   }
 
   void train(bool on = true) override {

@@ -302,6 +302,7 @@ std::vector<std::string> key_layouts() {
                                     "timm.hrnet",
                                     "detectron2.resnet",
                                     "lukemelas.efficientnet",
+                                    "lukemelas.efficientnet_head",
                                     "transformers.resnet",
                                     "transformers.efficientnet",
                                     "timm.vit",
@@ -332,6 +333,7 @@ std::vector<io::KeyRule> key_rules(const std::string& layout) {
     return dropping({"incre_modules", "downsamp_modules", "final_layer", "classifier"});
   }
   if (layout == "lukemelas.efficientnet") return dropping({"_fc", "_conv_head", "_bn1"});
+  if (layout == "lukemelas.efficientnet_head") return dropping({"_fc"});
   if (layout == "detectron2.resnet") return detectron2_resnet();
   if (layout == "transformers.resnet") return transformers_resnet();
   if (layout == "transformers.efficientnet") return transformers_efficientnet();

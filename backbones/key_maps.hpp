@@ -10,6 +10,7 @@ namespace strata::backbones {
 
 /// Rules from a layout to our names: "torchvision.resnet", "timm.resnet", "timm.resnetd",
 /// "timm.hrnet", "detectron2.resnet", "lukemelas.efficientnet" (also smp's),
+/// "lukemelas.efficientnet_head" (for `keep_head`, without the classifier alone),
 /// "transformers.resnet", "transformers.efficientnet" (of Hugging Face),
 /// "timm.efficientnet_b0" … "_b7", "torchvision.efficientnet_b0" … "_b7", "timm.vit" (also DeiT's
 /// own), "mmseg.vit", "timm.swin", "microsoft.swin", "openai.clip_visual", "openai.clip_text" (also

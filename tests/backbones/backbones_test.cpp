@@ -1,13 +1,16 @@
 // What the backbones promise beside the numbers: shapes, counts, options, errors, gradients.
 #include <ATen/ATen.h>
+#include <ATen/TensorIndexing.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <map>
 
 #include "backbones/backbone.hpp"
 #include "backbones/key_maps.hpp"
 #include "framework/io/weights.hpp"
+#include "framework/nn/drop_path.hpp"
 #include "tests/support/build.hpp"
 #include "tests/support/parity.hpp"
 
@@ -105,6 +108,10 @@ INSTANTIATE_TEST_SUITE_P(
 
 // Counts of the HRNet paper's repository and of segmentation_models_pytorch's encoders.
 TEST(Backbones, HaveTheirReferencesParameters) {
+  // Of EfficientNets, of so many in all, those that a feature depends on.
+  const std::map<std::int64_t, std::int64_t> kUsed = {
+      {4007548, 3595388},   {6513184, 6101024},   {7700994, 7202562},   {10696232, 10103336},
+      {17548616, 16742216}, {28340784, 27288112}, {40735704, 39403992}, {63786960, 62143440}};
   const std::map<std::string, std::int64_t> expected = {
       {"type='HRNet', width=18", 9562260},
       {"type='HRNet', width=30", 25812276},
@@ -146,7 +153,15 @@ TEST(Backbones, HaveTheirReferencesParameters) {
       {"type='SwinTransformer', variant='small'", 48838602},
       {"type='SwinTransformer', variant='base'", 86745016}};
   for (const auto& [options, count] : expected) {
-    EXPECT_EQ(parameters(*build(options).backbone), count) << options;
+    const Built built = build(options);
+    EXPECT_EQ(parameters(*built.backbone), count) << options;
+    const auto used = kUsed.find(count);
+    if (used == kUsed.end()) continue;
+    std::int64_t learns = 0;
+    for (const at::Tensor& parameter : built.backbone->parameters()) {
+      if (parameter.requires_grad()) learns += parameter.numel();
+    }
+    EXPECT_EQ(learns, used->second) << options;
   }
 }
 
@@ -228,6 +243,106 @@ TEST(Backbones, PadEfficientNetForItsNominalResolution) {
             (std::vector<std::int64_t>{17, 8, 4, 2}));
   EXPECT_EQ(heights("type='EfficientNet', variant='b2'", 71),
             (std::vector<std::int64_t>{17, 9, 5, 3}));
+}
+
+// The zeros in front of and behind strided layers of stages 2, 3, 4 and 6, which the reference
+// computes for each variant's nominal resolution: one more behind halves a size down, as many on
+// both sides halve it up. Sizes are taken that meet every such layer with an odd one.
+TEST(Backbones, PadEveryEfficientNetAsTheReference) {
+  const at::NoGradGuard no_grad;
+  // By the table: S2 (0,1); S3 (1,2) or (2,2); S4 (0,1) or (1,1); S6 (1,2) or (2,2).
+  const std::vector<std::string> table = {"0000", "0001", "0111", "0101",
+                                          "0100", "0011", "0001", "0010"};
+  for (std::size_t b = 0; b < 8; ++b) {
+    Built built = build("type='EfficientNet', variant='b" + std::to_string(b) + "'");
+    built.backbone->eval();
+    std::array<bool, 4> met{};
+    for (const std::int64_t size : {62, 70, 74, 78, 94}) {
+      std::int64_t want = size / 2;  // the stem's (0, 1)
+      const Features features = built.backbone->forward(at::zeros({1, 3, size, size}));
+      for (std::size_t level = 0; level < 4; ++level) {
+        met[level] = met[level] || want % 2 == 1;
+        want = table[b][level] == '1' ? (want + 1) / 2 : want / 2;
+        EXPECT_EQ(features.levels[level].size(2), want) << b << " of " << size << " level " << level;
+      }
+    }
+    EXPECT_EQ(met, (std::array{true, true, true, true})) << b;
+  }
+}
+
+TEST(Backbones, LetTheFirstPixelOfAnEfficientNetMeetOneTapOnly) {
+  const at::NoGradGuard no_grad;
+  Built built = build("type='EfficientNet', out_indices=[-1]");
+  built.backbone->eval();
+  EXPECT_EQ(built.backbone->forward(at::zeros({1, 3, 256, 256})).levels[0].sizes(),
+            (at::IntArrayRef{1, 32, 128, 128}));
+  at::Tensor weight = built.backbone->named_parameters()["_conv_stem.weight"];
+  weight.index_put_({at::indexing::Slice(), at::indexing::Slice(), 0, 0}, 1.0F);
+  at::Tensor image = at::zeros({1, 3, 32, 32});
+  const at::Tensor rest = built.backbone->forward(image).levels[0];
+  image.index_put_({0, 0, 0, 0}, 1.0F);
+  const at::Tensor first = built.backbone->forward(image).levels[0];
+  const at::Tensor differs = first.ne(rest).any(1)[0];
+  EXPECT_TRUE(differs[0][0].item<bool>());
+  EXPECT_EQ(differs.sum().item<std::int64_t>(), 1);
+  weight.index_put_({at::indexing::Slice(), at::indexing::Slice(), 0, 0}, 0.0F);
+  EXPECT_TRUE(at::equal(built.backbone->forward(image).levels[0], rest));
+}
+
+TEST(Backbones, GiveEfficientNetsLevelsAtTheirSizes) {
+  const at::NoGradGuard no_grad;
+  Built built = build("type='EfficientNet', out_indices=[-1, 0, 1, 2, 3]");
+  built.backbone->eval();
+  std::vector<std::pair<std::int64_t, std::int64_t>> levels;
+  for (const auto& level : built.backbone->forward(at::zeros({1, 3, 256, 256})).levels) {
+    levels.emplace_back(level.size(1), level.size(2));
+  }
+  EXPECT_EQ(levels, (std::vector<std::pair<std::int64_t, std::int64_t>>{
+                        {32, 128}, {24, 64}, {40, 32}, {112, 16}, {320, 8}}));
+}
+
+TEST(Backbones, DropEfficientNetsBranchesMoreAndMore) {
+  for (const auto& [variant, blocks] : {std::pair{"b0", 16}, std::pair{"b1", 23}}) {
+    const Built built = build("type='EfficientNet', variant='" + std::string(variant) + "'");
+    int found = 0;
+    for (const auto& item : built.backbone->named_modules()) {
+      const auto* drop = item.value()->as<nn::DropPath>();
+      if (drop == nullptr) continue;
+      const int block = std::stoi(item.key().substr(std::string("_blocks.").size()));
+      EXPECT_NEAR(drop->probability(), 0.2 * block / blocks, 1e-15) << item.key();
+      ++found;
+      const at::Tensor x = at::rand({4, 2, 3, 3});
+      item.value()->eval();
+      EXPECT_TRUE(at::equal(drop->forward(x), x));
+    }
+    EXPECT_EQ(found, blocks - 7);  // the first block of each of seven stages adds nothing
+  }
+}
+
+// Of weights for a classifier, one keeps what no feature depends on, one leaves it out.
+TEST(Backbones, TakeEfficientNetsHeadWhereItIs) {
+  for (const std::string head : {"true", "false"}) {
+    const auto stored = build("type='EfficientNet', keep_head=true").backbone;
+    const auto backbone = build("type='EfficientNet', keep_head=" + head).backbone;
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : io::state_of(*backbone)) names.push_back(name);
+    io::MatchOptions options;
+    for (const std::string& layout : backbones::key_layouts()) {
+      options.layouts.push_back({layout, backbones::key_rules(layout)});
+    }
+    TensorMap whole = io::state_of(*stored);
+    whole.emplace_back("_fc.weight", at::zeros({10, 1280}));
+    const io::KeyMatch match = io::match_keys(whole, names, options);
+    EXPECT_TRUE(io::load_state(*backbone, match.tensors, "file", {.pretrained = true}).complete());
+    EXPECT_EQ(match.layout, head == "true" ? "lukemelas.efficientnet_head" : "lukemelas.efficientnet");
+    const TensorMap timm = io::rename(
+        io::state_of(*build("type='EfficientNet'").backbone),
+        io::inverse(backbones::key_rules("timm.efficientnet_b0")));
+    const io::LoadReport report =
+        io::load_state(*backbone, io::match_keys(timm, names, options).tensors, "file",
+                       {.pretrained = true});
+    EXPECT_EQ(report.fresh.size(), head == "true" ? 5U : 0U);
+  }
 }
 
 TEST(Backbones, SendGradientsToEveryTrainedParameter) {
