@@ -6,12 +6,14 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <map>
 
 #include "framework/base/files.hpp"
 #include "framework/base/log.hpp"
 #include "framework/engine/report.hpp"
 #include "framework/engine/session.hpp"
+#include "framework/inference/changed_only.hpp"
 #include "framework/io/raster.hpp"
 #include "tools/predictions.hpp"
 #include "tools/trained.hpp"
@@ -27,7 +29,11 @@ struct PredictArguments {
   std::string weights, out;
   std::vector<std::string> in;
   Products products;
+  bool changed_only = false;
 };
+
+/// What is written of a model's results.
+using Coding = std::function<Outputs(const Outputs&)>;
 
 std::string join(const std::vector<std::string>& names) {
   std::string text;
@@ -168,12 +174,13 @@ bool fits(const Experiment& experiment, const Scene& scene) {
 }
 
 void predict_whole(const Item& item, const Scene& scene, const Sources& dates,
-                   const inference::Predictor& predictor, const Predictions& predictions) {
+                   const inference::Predictor& predictor, const Coding& coding,
+                   const Predictions& predictions) {
   const Batch batch = read_window(item, dates, 0, 0, scene.height, scene.width);
   std::vector<at::Tensor> images;
   for (const at::Tensor& each : batch.images) images.push_back(each[0].permute({1, 2, 0}));
   predictions.write(scene, images, missing_in(dates, 0, 0, scene.height, scene.width),
-                    inference::restore(predictor.predict(batch), batch, 0));
+                    coding(inference::restore(predictor.predict(batch), batch, 0)));
 }
 
 // What becomes black and white, from small windows all over a date.
@@ -190,8 +197,8 @@ inference::Stretch stretch_from(const io::RasterSource& date) {
 }
 
 void predict_strips(const Item& item, const Scene& scene, const Sources& dates,
-                    const inference::Predictor& predictor, const Predictions& predictions,
-                    bool overlay) {
+                    const inference::Predictor& predictor, const Coding& coding,
+                    const Predictions& predictions, bool overlay) {
   Predictions::Strips strips(predictions, scene);
   std::int64_t pixels = 0;
   predictor.predict(
@@ -202,7 +209,7 @@ void predict_strips(const Item& item, const Scene& scene, const Sources& dates,
       [&](std::int64_t top, std::int64_t left, const Outputs& block) {
         const at::Tensor& data = block.front().second.data;
         const std::int64_t height = data.size(-2), width = data.size(-1);
-        strips.write(top, left, block, missing_in(dates, top, left, height, width));
+        strips.write(top, left, coding(block), missing_in(dates, top, left, height, width));
         pixels += height * width;
         log::status(fmt::format(
             "{}: {:.0f} %", scene.name,
@@ -231,8 +238,15 @@ void predict_with(const PredictArguments& arguments) {
       loaded, find_weights(experiment, arguments.weights), arguments.serving, arguments.config);
   Products products = arguments.products;
   products.memory = experiment.evaluate.inference.memory.bytes;
+  Coding coding = [](const Outputs& outputs) { return outputs; };
+  LabelSpecs labels = experiment.labels;
+  if (arguments.changed_only) {
+    const inference::ChangedOnly changed(labels);
+    labels = changed.labels();
+    coding = changed;
+  }
   const Predictions predictions(
-      arguments.out, experiment.labels, products,
+      arguments.out, labels, products,
       experiment.data.writer ? experiment.data.writer.build({}) : nullptr);
   c10::InferenceMode guard;
   for (const Item& item : items) {
@@ -240,10 +254,11 @@ void predict_with(const PredictArguments& arguments) {
     const Scene scene{item.name, dates.front()->height(), dates.front()->width(),
                       dates.front()->place()};
     if (!experiment.evaluate.inference.slides() || fits(experiment, scene)) {
-      predict_whole(item, scene, dates, predictor, predictions);
+      predict_whole(item, scene, dates, predictor, coding, predictions);
       continue;
     }
-    predict_strips(item, scene, dates, predictor, predictions, arguments.products.overlay);
+    predict_strips(item, scene, dates, predictor, coding, predictions,
+                   arguments.products.overlay);
   }
   engine::write_report((fs::path(arguments.out) / "..").lexically_normal().string());
   std::printf("%zu predictions in %s\n", items.size(), arguments.out.c_str());
@@ -275,6 +290,9 @@ int run_predict(int argc, char** argv) {
   app.add_option("--opacity", arguments.products.opacity, "of the classes in the overlay; 0.5")
       ->check(CLI::Range(0.0, 1.0));
   app.add_flag("!--no-overlay", arguments.products.overlay, "leave the overlays out");
+  app.add_flag("--changed-only", arguments.changed_only,
+               "maps of what stands there name it only where something changed, as SECOND does: 0 "
+               "is unchanged, class c is c + 1");
   add_serving(app, arguments.serving);
   return run_tool(app, argc, argv, [&] {
     predict_with(arguments);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "framework/base/files.hpp"
 #include "framework/engine/evaluator.hpp"
@@ -12,6 +13,7 @@
 #include "framework/engine/report.hpp"
 #include "framework/engine/report/record.hpp"
 #include "framework/engine/session.hpp"
+#include "framework/inference/changed_only.hpp"
 #include "framework/io/image.hpp"
 #include "tools/trained.hpp"
 
@@ -24,6 +26,7 @@ struct TestArguments {
   ConfigArguments config;
   ServingArguments serving;
   std::string weights, metrics_out, save, per_image;
+  bool changed_only = false;
 };
 
 std::string to_json(const Scores& scores) {
@@ -35,11 +38,11 @@ std::string to_json(const Scores& scores) {
   return object.dump(2) + "\n";
 }
 
-void save_labels(const std::string& folder, const Experiment& experiment, const std::string& set,
+void save_labels(const std::string& folder, const LabelSpecs& specs, const std::string& set,
                  const Batch& batch, const Outputs& outputs) {
   for (std::int64_t n = 0; n < batch.size(); ++n) {
     for (const auto& [name, output] : inference::restore(outputs, batch, n)) {
-      const LabelSpec* label = experiment.labels.find(output.target);
+      const LabelSpec* label = specs.find(output.target);
       if (label == nullptr || output.kind == Output::Kind::value) continue;
       const fs::path to = fs::path(folder) / set / output.target / (batch.meta[n].name + ".png");
       make_folder(to.parent_path().string());
@@ -65,13 +68,19 @@ void test_with(const TestArguments& arguments) {
       make_predictor(loaded, weights, arguments.serving, arguments.config);
   engine::PerImageCsv per_image;
   engine::EvaluationRecord record(experiment.labels);
+  std::optional<inference::ChangedOnly> changed;
+  if (arguments.changed_only) {
+    if (arguments.save.empty()) throw UserError("--changed-only: is for --save");
+    changed.emplace(experiment.labels);
+  }
   engine::Visitor visit;
   if (!arguments.save.empty() || !arguments.per_image.empty() || !arguments.metrics_out.empty()) {
     visit = [&](const engine::Visit& seen) {
       if (!arguments.metrics_out.empty()) record.add(seen);
       if (!arguments.per_image.empty()) per_image.add(seen);
       if (arguments.save.empty()) return;
-      save_labels(arguments.save, experiment, seen.set, seen.batch, seen.outputs);
+      save_labels(arguments.save, changed ? changed->labels() : experiment.labels, seen.set,
+                  seen.batch, changed ? (*changed)(seen.outputs) : seen.outputs);
     };
   }
   const Scores scores = evaluator.run(predictor, nullptr, visit);
@@ -103,6 +112,9 @@ int run_test(int argc, char** argv) {
                  "write the scores as JSON, name to number");
   app.add_option("--per-image", arguments.per_image, "write the scores of each image as CSV");
   app.add_option("--save", arguments.save, "write the predicted label maps into this folder");
+  app.add_flag("--changed-only", arguments.changed_only,
+               "of --save: maps of what stands there name it only where something changed, as "
+               "SECOND does: 0 is unchanged, class c is c + 1");
   add_serving(app, arguments.serving);
   return run_tool(app, argc, argv, [&] {
     test_with(arguments);
