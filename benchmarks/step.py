@@ -3,8 +3,8 @@
 
   step.py --peer-python VENV/bin/python [--models hrnet-w18_fcn ...] [--passes 5 --steps 10]
 
-4 x 3 x 256 x 256; of VLCD 2 pairs. train: forward, loss, backward, AdamW. infer: logits at the size
-of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
+4 x 3 x 256 x 256; of models of two dates 2 pairs. train: forward, loss, backward, AdamW. infer:
+logits at the size of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
 """
 import argparse
 import json
@@ -19,6 +19,17 @@ from measure import ROOT, OtherLoad, finish, interval, machine, result_of, table
 HERE = os.path.dirname(os.path.abspath(__file__))
 ADAMW = 'optimizer={_delete_=true, type="AdamW", lr=1e-3, weight_decay=0.01}'
 PAIRS = ('data={_delete_=true, labels={change={classes=["unchanged", "changed"], role="change"}}}')
+
+
+def tower(title, backbone, channels):
+    """A backbone under a linear classifier of its last level."""
+    head = (f'type="FCNHead", num_convs=0, in_index=3, channels={channels}, dropout=0.0, '
+            'concat_input=false')
+    return (title, "configs/hrnet/fcn_hrnet-w18_camvid.toml",
+            [ADAMW, f"model.backbone={{_delete_=true, {backbone}}}",
+             f"model.decode_head={{_delete_=true, {head}}}"])
+
+
 MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under the same names
     "hrnet-w18_fcn": ("HRNet-W18 + FCN", "configs/hrnet/fcn_hrnet-w18_camvid.toml", [ADAMW]),
     "r50_upernet": ("ResNet-50 + UPer", "configs/upernet/upernet_r50_camvid.toml", [ADAMW]),
@@ -26,8 +37,16 @@ MODELS = {  # name -> title, config, overrides; step_peer.py has the peers under
     "vlcd_r50": ("VLCD, RN50", "configs/vlcd/vlcd_r50_levir.toml", [PAIRS]),
     "vlcd_r50_trained": ("VLCD, RN50, CLIP trained", "configs/vlcd/vlcd_r50_levir.toml",
                          [PAIRS, "model.backbone.freeze_clip=false", "model.freeze_text=false"]),
+    "vlcd_vit": ("VLCD, ViT-B/16 and DeiT-S", "configs/vlcd/vlcd_vit-b16_levir.toml", [PAIRS]),
+    "changeclip_r50": ("ChangeCLIP, RN50", "configs/changeclip/changeclip_r50_levir.toml", [PAIRS]),
+    "swin_t": tower("Swin-T", 'type="SwinTransformer", variant="tiny", drop_path_rate=0.2', 768),
+    "deit_s": tower("DeiT-S", 'type="VisionTransformer", variant="deit-small", img_size=256', 384),
+    "clip_rn50": tower("CLIP RN50", 'type="CLIPResNetWithAttention"',
+                       2048),
+    "clip_vit-b16": tower("CLIP ViT-B/16", 'type="CLIPVisionTransformer", variant="B/16", '
+                                           'input_resolution=256, double_cls_embed=true', 768),
 }
-BATCH = {"vlcd_r50": 2, "vlcd_r50_trained": 2}  # of the others 4
+BATCH = {"vlcd_r50": 2, "vlcd_r50_trained": 2, "vlcd_vit": 2, "changeclip_r50": 2}  # others: 4
 SIDES = ("strata", "plain", "tuned")
 AIMS = {"train": {"plain": 0.87, "tuned": 1.0}, "infer": {"plain": 0.75, "tuned": 0.9}}
 
@@ -45,7 +64,7 @@ def run_strata(model, mode, a):
         with open(out) as f:
             result = json.load(f)
     return {"seconds": result[mode]["seconds"], "peak_mib": result[mode]["peak_mib"],
-            "parameters": result["parameters"]}
+            "grown_mib": result[mode]["grown_mib"], "parameters": result["parameters"]}
 
 
 def run_peer(model, mode, tuned, a):
@@ -78,6 +97,24 @@ def summarise(runs, a):
                              f"**{ratio:.2f}** ({low:.2f}-{high:.2f})", f"≤ {AIMS[mode][side]}",
                              f"{peak[0]:.0f}", f"{peak[1]:.0f}"])
     return rows, summary
+
+
+def memory(runs, a):
+    """Resident memory once the model is built, and how much training adds."""
+    rows = []
+    for name in a.models if "train" in a.modes else []:
+        of = runs[name]["train"]
+        grown = {s: statistics.median(r["grown_mib"] for r in of[s]) for s in SIDES}
+        built = {s: statistics.median(r["peak_mib"] - r["grown_mib"] for r in of[s])
+                 for s in SIDES}
+        for side in ("plain", "tuned"):
+            rows.append([MODELS[name][0], side, f"{built['strata']:.0f}", f"{built[side]:.0f}",
+                         f"**{built['strata'] / built[side]:.2f}**", f"{grown['strata']:.0f}",
+                         f"{grown[side]:.0f}", f"**{grown['strata'] / grown[side]:.2f}**"])
+    if not rows:
+        return ""
+    return "\n" + table(["", "peer", "built, MiB", "peer", "ratio (aim: 0.35)",
+                         "growth in training, MiB", "peer", "ratio (aim: 1.0)"], rows) + "\n"
 
 
 def frozen_beside_trained(runs):
@@ -131,7 +168,8 @@ def main():
             + table(["", "", "peer", "Strata, ms", "peer, ms", "ratio (95 %)", "aim",
                      "Strata, peak MiB", "peer"], rows)
             + f"\n\n{a.passes} passes of {a.steps} steps after {a.warmup}. Parameters, Strata and "
-              f"peer: {counts}.\n" + frozen_beside_trained(runs))
+              f"peer: {counts}.\n" + frozen_beside_trained(runs)
+            + memory(runs, a))
     write(a.out, a.name, {"machine": m, "runs": runs, "summary": summary,
                           "other_load_cores": load.cores()}, text)
     print(text)

@@ -73,14 +73,41 @@ class EfficientNetUnet(nn.Module):
         return [self.model(x)]
 
 
-def vlcd(frozen):
-    allow_mmcv_lite()
-    from vlcd_peer import Vlcd
-    return Vlcd(frozen)
+def of_vlcd(name, *options):
+    def build():
+        allow_mmcv_lite()
+        import vlcd_peer
+        return getattr(vlcd_peer, name)(*options)
+    return build
 
 
-MODELS = {"hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_unet": EfficientNetUnet,
-          "vlcd_r50": lambda: vlcd(True), "vlcd_r50_trained": lambda: vlcd(False)}
+class Tower(nn.Module):
+    """A backbone under a linear classifier of its last level's mean, on which the loss stands."""
+
+    def __init__(self, build, channels):
+        super().__init__()
+        self.backbone, self.head = build(), nn.Conv2d(channels, CLASSES, 1)
+
+    def forward(self, x):
+        level = self.backbone(x)[3]
+        if level.shape[1] != self.head.in_channels:  # timm's Swin gives [N, H, W, C]
+            level = level.permute(0, 3, 1, 2)
+        return [upsample(self.head(level), x.shape[2:])]
+
+
+def swin():
+    return timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, features_only=True,
+                             img_size=256, drop_path_rate=0.2)
+
+
+MODELS = {
+    "hrnet-w18_fcn": HRNetFCN, "r50_upernet": ResNetUPer, "effb0_unet": EfficientNetUnet,
+    "vlcd_r50": of_vlcd("Vlcd", "r50", True), "vlcd_r50_trained": of_vlcd("Vlcd", "r50", False),
+    "vlcd_vit": of_vlcd("Vlcd", "vit", True), "changeclip_r50": of_vlcd("ChangeClip", "r50"),
+    "swin_t": lambda: Tower(swin, 768),
+    "deit_s": lambda: Tower(of_vlcd("deit_small"), 384),
+    "clip_rn50": lambda: Tower(of_vlcd("image_tower", "r50"), 2048),
+    "clip_vit-b16": lambda: Tower(of_vlcd("image_tower", "vit"), 768)}
 LOSS_WEIGHTS = (1.0, 0.4)  # of the head and of the auxiliary one
 
 
@@ -106,6 +133,9 @@ def main():
     model.train(a.mode == "train")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01, fused=a.tuned)
 
+    with open("/proc/self/statm") as f:
+        built = int(f.read().split()[1]) * resource.getpagesize() / 2**20
+
     def train():
         optimizer.zero_grad(set_to_none=True)
         sum(w * F.cross_entropy(out, y) for w, out in zip(LOSS_WEIGHTS, model(*dates))).backward()
@@ -121,10 +151,11 @@ def main():
         body()
         if i >= a.warmup:
             seconds.append(time.perf_counter() - begin)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print("RESULT " + json.dumps({
         "seconds": seconds, "parameters": sum(q.numel() for q in model.parameters()),
         "threads": torch.get_num_threads(), "torch": torch.__version__, "timm": timm.__version__,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+        "peak_mib": peak, "grown_mib": peak - built}))
 
 
 if __name__ == "__main__":
