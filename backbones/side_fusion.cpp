@@ -11,6 +11,7 @@
 #include "backbones/levels.hpp"
 #include "framework/model/device_values.hpp"
 #include "framework/nn/autocast.hpp"
+#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/layers.hpp"
 #include "modules/bridge.hpp"
 
@@ -164,8 +165,15 @@ class SideFusionClip final : public Backbone {
   }
 
   /// What the frozen part gives, without a graph.
-  Features trunk(const at::Tensor& images) const {
+  Features trunk(const at::Tensor& images) {
     const at::NoGradGuard no_graph;
+    // A model that is served has a cache for all of it; in training this part alone stays as it is.
+    if (nn::FoldCache::current() == nullptr) {
+      std::vector<std::uint64_t> now = nn::state_of_weights(*clip_);
+      if (now != folded_state_) folds_.clear();
+      folded_state_ = std::move(now);
+    }
+    const nn::FoldCache::Use use(nn::FoldCache::current() ? nn::FoldCache::current() : &folds_);
     const auto run = [&] {
       const at::Tensor own = for_clip(images);
       return finishes_ != nullptr ? finishes_->trunk(own) : clip_->forward(own);
@@ -196,6 +204,8 @@ class SideFusionClip final : public Backbone {
   std::optional<at::ScalarType> autocast_;
   std::shared_ptr<Backbone> clip_, side_;
   std::shared_ptr<nn::LayerList<Bridge>> bridges_;
+  nn::FoldCache folds_;                        // of the frozen part, made of folded_state_
+  std::vector<std::uint64_t> folded_state_;
   TrunkBackbone* finishes_ = nullptr;  // of a frozen model that has something new on it
   std::vector<std::shared_ptr<torch::nn::Module>> new_parts_;
 };

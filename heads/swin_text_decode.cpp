@@ -12,6 +12,7 @@
 
 #include <cmath>
 
+#include "framework/nn/conv_module.hpp"
 #include "framework/nn/layers.hpp"
 #include "framework/nn/resize.hpp"
 #include "framework/nn/swin.hpp"
@@ -65,7 +66,7 @@ torch::nn::Conv2d biased(std::int64_t in, std::int64_t out, std::int64_t kernel)
 }
 
 at::Tensor conv_relu(const torch::nn::Conv2d& conv, const at::Tensor& x) {
-  return nn::activate_(conv.ptr()->forward(x), nn::Activation::relu());
+  return nn::activate_(nn::convolved(conv, x), nn::Activation::relu());
 }
 
 /// x + proj(attention of x to the text), then a Swin block. Without text a Swin block alone.
@@ -135,7 +136,7 @@ class TextStage final : public torch::nn::Module {
   at::Tensor forward(const at::Tensor& below, const at::Tensor& level,
                      const at::Tensor& text) const {
     at::Tensor x = nn::resize_as(below, level, nn::ResizeMode::nearest);
-    x = nn::activate_(up_norm_(up_conv_->forward(x)), nn::Activation::relu());
+    x = nn::activate_(up_norm_(nn::convolved(up_conv_, x)), nn::Activation::relu());
     at::Tensor tokens = nn::tokens_of(x);
     for (std::size_t i = 0; i < blocks_->size(); ++i) tokens = (*blocks_)[i]->forward(tokens, text);
     x = conv_relu(refine_, nn::map_of(tokens));

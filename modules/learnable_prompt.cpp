@@ -14,6 +14,7 @@
 
 #include "framework/base/error.hpp"
 #include "framework/base/log.hpp"
+#include "framework/nn/fold_cache.hpp"
 #include "framework/nn/init.hpp"
 
 namespace strata::modules {
@@ -235,12 +236,11 @@ std::vector<std::uint64_t> LearnablePrompt::state() const {
   std::vector<std::uint64_t> state = {
       c10::InferenceMode::is_enabled(), at::autocast::is_autocast_enabled(device.type()),
       static_cast<std::uint64_t>(at::autocast::get_autocast_dtype(device.type()))};
-  const auto add = [&](const at::Tensor& tensor) {
-    state.push_back(reinterpret_cast<std::uint64_t>(tensor.const_data_ptr()));
-    state.push_back(tensor.is_inference() ? 0 : tensor._version());
-  };
-  for (const at::Tensor& parameter : encoder_->parameters()) add(parameter);
-  if (ctx_.defined()) add(ctx_);
+  for (const std::uint64_t part : nn::state_of_weights(*encoder_)) state.push_back(part);
+  if (ctx_.defined()) {
+    state.push_back(reinterpret_cast<std::uint64_t>(ctx_.const_data_ptr()));
+    state.push_back(ctx_.is_inference() ? 0 : ctx_._version());
+  }
   return state;
 }
 

@@ -1,14 +1,22 @@
 #include "framework/nn/conv_module.hpp"
 
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <ATen/core/List.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/conv2d.h>
 
 #include <array>
+#include <functional>
+#include <optional>
+#include <string_view>
 #include <variant>
 
 #include "framework/nn/init.hpp"
 #include "framework/nn/joined_conv.hpp"
 #include "framework/ops/batch_norm_act.hpp"
+#include "framework/ops/winograd_conv.hpp"
 
 namespace strata::nn {
 namespace {
@@ -46,17 +54,25 @@ FoldCache::Folded fold(const at::Tensor& weight, const at::Tensor& bias,
   return {weight * scale.to(type).view(by_channel), shift.to(type)};
 }
 
+using Form = FoldCache::Form;
+using Lay = std::function<at::Tensor(const at::Tensor&)>;
+
 /// nullopt unless norm(conv(x)) can be one convolution and that pays, with `pixels` of the result.
+/// `lay` brings the weight into another form.
 std::optional<FoldCache::Folded> folded(const at::Tensor& weight, const at::Tensor& bias,
-                                        const Norm& norm, const at::Tensor& x,
-                                        std::int64_t pixels) {
+                                        const Norm& norm, const at::Tensor& x, std::int64_t pixels,
+                                        Form form = Form::plain, const Lay& lay = {}) {
   if (!can_fold(weight, bias, norm, x) || !pays(weight, pixels)) return std::nullopt;
   const auto& layer = *norm.batch_norm();
+  const auto make = [&] {
+    FoldCache::Folded both = fold(weight, bias, layer);
+    if (lay) both.weight = lay(both.weight);
+    return both;
+  };
   // Unless a served model has a cache, nothing is kept, so nothing can be out of date.
   FoldCache* cache = FoldCache::current();
-  if (cache == nullptr) return fold(weight, bias, layer);
-  return cache->get(weight.unsafeGetTensorImpl(), &layer,
-                    [&] { return fold(weight, bias, layer); });
+  if (cache == nullptr) return make();
+  return cache->get(weight.unsafeGetTensorImpl(), &layer, form, make);
 }
 
 bool plain_padding(const torch::nn::Conv2d& conv) {
@@ -64,10 +80,69 @@ bool plain_padding(const torch::nn::Conv2d& conv) {
          std::holds_alternative<torch::ExpandingArray<2>>(conv->options.padding());
 }
 
+/// Whether ops::winograd_conv computes this layer's convolution of x, and faster.
+bool by_winograd(const torch::nn::Conv2d& conv, const at::Tensor& x) {
+  const auto& options = conv->options;
+  const auto is = [](const torch::ExpandingArray<2>& pair, std::int64_t value) {
+    return pair->at(0) == value && pair->at(1) == value;
+  };
+  const auto* padding = std::get_if<torch::ExpandingArray<2>>(&options.padding());
+  return is(options.kernel_size(), 3) && is(options.stride(), 1) && is(options.dilation(), 1) &&
+         options.groups() == 1 && padding != nullptr && is(*padding, 1) &&
+         std::holds_alternative<torch::enumtype::kZeros>(options.padding_mode()) &&
+         !at::autocast::is_autocast_enabled(at::kCPU) && ops::winograd_pays(x, conv->weight);
+}
+
+/// oneDNN's convolution with an activation at its end, which LibTorch has for its compiler.
+using FusedConv = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&,
+                             at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, std::int64_t,
+                             std::string_view, c10::List<std::optional<at::Scalar>>,
+                             std::optional<std::string_view>);
+using PackWeight = at::Tensor(const at::Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef,
+                              std::int64_t, at::OptionalIntArrayRef);
+
+/// An operator of LibTorch's that has no C++ name; nothing where this LibTorch lacks it.
+template <class Signature>
+std::optional<c10::TypedOperatorHandle<Signature>> find_operator(const char* name) {
+  const auto found = c10::Dispatcher::singleton().findSchema({name, ""});
+  if (!found || !found->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
+  return found->typed<Signature>();
+}
+
+/// The folded convolution of a channels-last map with its ReLU in one pass over the result, the
+/// weight kept as oneDNN wants it where there is a cache; undefined where that cannot be.
+at::Tensor fused(const torch::nn::Conv2d& conv, const Norm& norm, bool relu, const at::Tensor& x,
+                 std::int64_t pixels) {
+  static const auto run = find_operator<FusedConv>("mkldnn::_convolution_pointwise");
+  static const auto pack = find_operator<PackWeight>("mkldnn::_reorder_convolution_weight");
+  const bool caches = FoldCache::current() != nullptr;
+  if (!run || !pack || (!caches && !relu) || x.scalar_type() != at::kFloat || x.is_contiguous() ||
+      !x.is_contiguous(at::MemoryFormat::ChannelsLast) ||
+      at::autocast::is_autocast_enabled(at::kCPU) || !at::globalContext().userEnabledMkldnn()) {
+    return {};
+  }
+  const auto& options = conv->options;
+  if (by_winograd(conv, x)) {
+    const auto both = folded(conv->weight, conv->bias, norm, x, pixels, Form::winograd,
+                             ops::winograd_weight);
+    return both ? ops::winograd_conv_transformed(x, both->weight, both->bias, relu) : at::Tensor();
+  }
+  const auto& padding = *std::get<torch::ExpandingArray<2>>(options.padding());
+  const auto &stride = *options.stride(), &dilation = *options.dilation();
+  const auto packed = [&](const at::Tensor& weight) {
+    return pack->call(weight, padding, stride, dilation, options.groups(), x.sizes());
+  };
+  const auto both = folded(conv->weight, conv->bias, norm, x, pixels, Form::packed,
+                           caches ? Lay(packed) : Lay());
+  if (!both) return {};
+  return run->call(x, both->weight, both->bias, padding, stride, dilation, options.groups(),
+                   relu ? "relu" : "none", c10::List<std::optional<at::Scalar>>(), "");
+}
+
 /// LibTorch 2.11's oneDNN writes outside of its memory when a 1x1 convolution of fewer than 16
 /// channels with a stride learns (AVX-512, several threads). Leaving out first what such a
 /// convolution skips is the same.
-at::Tensor convolved(const torch::nn::Conv2d& conv, const at::Tensor& x) {
+at::Tensor convolve_what_is_seen(const torch::nn::Conv2d& conv, const at::Tensor& x) {
   constexpr std::int64_t kBlock = 16;
   const auto& options = conv->options;
   const auto& stride = *options.stride();
@@ -83,6 +158,11 @@ at::Tensor convolved(const torch::nn::Conv2d& conv, const at::Tensor& x) {
 }
 
 }  // namespace
+
+at::Tensor convolved(const torch::nn::Conv2d& conv, const at::Tensor& x) {
+  if (by_winograd(conv, x)) return ops::winograd_conv(x, conv->weight, conv->bias);
+  return convolve_what_is_seen(conv, x);
+}
 
 ConvModuleImpl::ConvModuleImpl(const ConvModuleOptions& options)
     : norm_(options.out_channels, options.norm), activation_(options.activation) {
@@ -145,12 +225,18 @@ at::Tensor conv_norm_act(const torch::nn::Conv2d& conv, const Norm& norm,
   const auto& options = conv->options;
   const auto& stride = *options.stride();
   const std::int64_t pixels = x.size(0) * (x.size(2) / stride[0]) * (x.size(3) / stride[1]);
-  const auto both = plain_padding(conv) ? folded(conv->weight, conv->bias, norm, x, pixels)
-                                        : std::nullopt;
-  if (!both) return norm_act(convolved(conv, x), norm, activation, residual);
-  const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
-  at::Tensor y = at::conv2d(x, both->weight, both->bias, stride, *padding, *options.dilation(),
-                            options.groups());
+  const bool relu = activation.kind == Activation::Kind::relu && !residual.defined();
+  at::Tensor y;
+  if (plain_padding(conv)) y = fused(conv, norm, relu, x, pixels);
+  if (y.defined() && relu) return y;
+  if (!y.defined()) {
+    const auto both = plain_padding(conv) ? folded(conv->weight, conv->bias, norm, x, pixels)
+                                          : std::nullopt;
+    if (!both) return norm_act(convolved(conv, x), norm, activation, residual);
+    const auto& padding = std::get<torch::ExpandingArray<2>>(options.padding());
+    y = at::conv2d(x, both->weight, both->bias, stride, *padding, *options.dilation(),
+                   options.groups());
+  }
   if (residual.defined()) y.add_(residual);
   return activate_(std::move(y), activation);
 }

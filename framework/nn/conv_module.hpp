@@ -54,6 +54,9 @@ class ConvModule : public torch::nn::ModuleHolder<ConvModuleImpl> {
       : ModuleHolder(std::make_shared<ConvModuleImpl>(options)) {}
 };
 
+/// conv(x), in the fastest way that is known for it.
+STRATA_API at::Tensor convolved(const torch::nn::Conv2d& conv, const at::Tensor& x);
+
 /// activation(norm(conv(x)) + residual) over layers that a component holds under its own names;
 /// `residual`, of the result's shape, may be undefined. Training on a CPU joins batch norm, sum and
 /// ReLU in one pass; evaluation without gradients folds the batch norm into the convolution.

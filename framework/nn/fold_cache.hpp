@@ -2,10 +2,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 #include "framework/base/export.hpp"
 
@@ -18,8 +21,12 @@ class STRATA_API FoldCache {
   struct Folded {
     at::Tensor weight, bias;
   };
-  /// What `fold` made for these two layers, in this call or an earlier one.
-  const Folded& get(const void* conv, const void* norm, const std::function<Folded()>& fold);
+  /// How the weight lies: as in the layer, as oneDNN wants it, or transformed (winograd_conv).
+  enum class Form { plain, packed, winograd };
+  /// What `fold` made for these two layers in this form, in this call or an earlier one.
+  const Folded& get(const void* conv, const void* norm, Form form,
+                    const std::function<Folded()>& fold);
+  void clear() { folded_.clear(); }
 
   /// While it lives, conv_norm_act keeps what it folds on this thread in `cache` (null: nowhere).
   class STRATA_API Use {
@@ -36,7 +43,11 @@ class STRATA_API FoldCache {
   static FoldCache* current();
 
  private:
-  std::map<std::pair<const void*, const void*>, Folded> folded_;
+  std::map<std::tuple<const void*, const void*, Form>, Folded> folded_;
 };
+
+/// Changes when a parameter or buffer of `module` is written to or replaced: what was made of them
+/// is out of date then.
+STRATA_API std::vector<std::uint64_t> state_of_weights(const torch::nn::Module& module);
 
 }  // namespace strata::nn

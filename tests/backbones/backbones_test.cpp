@@ -236,6 +236,24 @@ TEST(Backbones, FoldFrozenBatchNormsInTrainingSteps) {
   EXPECT_TRUE(at::allclose(frozen, learning, 1e-4, 1e-5));
 }
 
+// What is folded of a frozen tower is kept between training steps, until its weights change.
+TEST(Backbones, FoldAFrozenTowerAnewWhenItChanges) {
+  Built built = build(
+      "type='SideFusionCLIP', clip={type='CLIPResNetWithAttention', layers=[1, 1, 1, 1], width=4}, "
+      "rs_backbone={type='ResNet', depth=18}, bridge={type='BridgingModule'}");
+  const at::Tensor image = at::rand({2, 3, 64, 64}).contiguous(at::MemoryFormat::ChannelsLast);
+  built.backbone->train();
+  const auto global = [&] { return built.backbone->forward(image).extras.at("global").clone(); };
+  const at::Tensor first = global();
+  EXPECT_TRUE(at::equal(global(), first));
+  auto buffers = built.backbone->named_buffers();
+  buffers["clip.bn1.running_mean"].add_(1);
+  const at::Tensor moved = global();
+  EXPECT_FALSE(at::allclose(moved, first));
+  built.backbone->eval();  // nothing is kept from call to call
+  EXPECT_TRUE(at::allclose(global(), moved, 1e-4, 1e-5));
+}
+
 TEST(Backbones, PadEfficientNetForItsNominalResolution) {
   // b0 pads strided layers after the image only: every level is a floor. b2 pads three of them on
   // both sides, which rounds up.
