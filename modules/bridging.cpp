@@ -1,9 +1,13 @@
 // Bridges from a foundation model's maps to a side network's, of the same or another size: VLCD's
 // two (Qiu et al., JSTARS 2025) and BAN's (Li et al., TGRS 2024).
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addcmul.h>
+#include <ATen/ops/addmv.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
 #include <fmt/format.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
@@ -34,6 +38,19 @@ at::Tensor token_rows(const at::Tensor& map) { return nn::tokens_of(map).flatten
 /// [N, H * W, C] -> [N, C, H, W] of the size of `like`.
 at::Tensor rows_as_map(const at::Tensor& rows, const at::Tensor& like) {
   return nn::map_of(rows.view({rows.size(0), like.size(2), like.size(3), rows.size(2)}));
+}
+
+/// linear(norm(x)). Where only the layers learn, as behind a frozen model, the norm's scale and shift
+/// go into the linear layer: no gradient of the rows is computed for their sake.
+at::Tensor normed_linear(const at::Tensor& x, const torch::nn::LayerNorm& norm,
+                         const torch::nn::Linear& linear) {
+  if (x.requires_grad() || !at::GradMode::is_enabled()) {
+    return linear.ptr()->forward(norm.ptr()->forward(x));
+  }
+  const at::Tensor unit = at::layer_norm(x, norm->options.normalized_shape(), {}, {},
+                                         norm->options.eps());
+  return at::linear(unit, linear->weight * norm->weight,
+                    at::addmv(linear->bias, linear->weight, norm->bias));
 }
 
 }  // namespace
@@ -72,9 +89,8 @@ class BridgingModule final : public Bridge {
   }
 
   at::Tensor forward(const at::Tensor& foundation, const at::Tensor& side) override {
-    at::Tensor given = token_rows(foundation);
-    if (norm_) given = norm_->forward(given);
-    given = proj_->forward(given);
+    const at::Tensor tokens = token_rows(foundation);
+    const at::Tensor given = norm_ ? normed_linear(tokens, norm_, proj_) : proj_->forward(tokens);
     const at::Tensor seen =
         nn::attention(token_rows(side), given, given, /*heads=*/1, {.scale = scale_});
     return at::addcmul(side, rows_as_map(seen, side), alpha_);

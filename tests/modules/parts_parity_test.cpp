@@ -77,6 +77,31 @@ TEST(Bridges, FitAnyWidth) {
   }
 }
 
+// Behind a frozen model the norm goes into the projection: neither result nor gradient changes.
+TEST(Bridges, LearnTheSameFromAFrozenModel) {
+  const auto bridge = bind_slot<Bridge>("bridge = {type = \"BridgingModule\"}\n", "bridge")
+                          .build({{"0", 12, 16}, {"0", 6, 4}});
+  bridge->to(at::kDouble);
+  for (at::Tensor& parameter : bridge->parameters()) parameter.detach().normal_();
+  const at::Tensor side = at::randn({2, 6, 5, 4}, at::kDouble);
+  at::Tensor given = at::randn({2, 12, 3, 3}, at::kDouble);
+  std::vector<std::vector<at::Tensor>> outcomes;
+  for (const bool frozen : {true, false}) {
+    given = given.detach().set_requires_grad(!frozen);
+    bridge->zero_grad();
+    const at::Tensor fused = bridge->forward(given, side);
+    fused.square().sum().backward();
+    std::vector<at::Tensor> outcome = {fused.detach()};
+    for (const at::Tensor& parameter : bridge->parameters()) {
+      outcome.push_back(parameter.grad().clone());
+    }
+    outcomes.push_back(std::move(outcome));
+  }
+  for (std::size_t i = 0; i < outcomes[0].size(); ++i) {
+    EXPECT_TRUE(at::allclose(outcomes[0][i], outcomes[1][i], 1e-10, 1e-12)) << i;
+  }
+}
+
 TEST(Bridges, SayWhatDoesNotFit) {
   EXPECT_EQ(error_of_bridge("{type = \"mha\", heads = 4, width = 30}", 18),
             "test.toml:1:44: bridge.width: must be a multiple of the 4 heads, got 30");
