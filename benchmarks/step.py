@@ -4,7 +4,8 @@
   step.py --peer-python VENV/bin/python [--models hrnet-w18_fcn ...] [--passes 5 --steps 10]
 
 4 x 3 x 256 x 256; of models of two dates 2 pairs. train: forward, loss, backward, AdamW. infer:
-logits at the size of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes results/step.{json,md}.
+logits at the size of the input. plain: NCHW, AdamW. tuned: channels-last, fused AdamW. Writes
+results/step.{json,md}.
 """
 import argparse
 import json

@@ -40,8 +40,8 @@ at::Tensor rows_as_map(const at::Tensor& rows, const at::Tensor& like) {
   return nn::map_of(rows.view({rows.size(0), like.size(2), like.size(3), rows.size(2)}));
 }
 
-/// linear(norm(x)). Where only the layers learn, as behind a frozen model, the norm's scale and shift
-/// go into the linear layer: no gradient of the rows is computed for their sake.
+/// linear(norm(x)). Where only the layers learn, as behind a frozen model, the norm's scale and
+/// shift go into the linear layer: no gradient of the rows is computed for their sake.
 at::Tensor normed_linear(const at::Tensor& x, const torch::nn::LayerNorm& norm,
                          const torch::nn::Linear& linear) {
   if (x.requires_grad() || !at::GradMode::is_enabled()) {
