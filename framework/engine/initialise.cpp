@@ -72,6 +72,13 @@ std::string cures(const std::string& set, const InitOptions& options, const io::
   if (!refused.other_channels.empty()) {
     text += fmt::format("\nfor another number of channels: {} = true", path_of(set, "adapt_input"));
   }
+  const std::size_t own = names_of_part(names, options.part).size();
+  if (!options.part.empty() && refused.matched.size() * 2 < own) {
+    const std::string entry = set.empty() ? "init" : "init." + set;
+    text += fmt::format(
+        "\nif {} is another network now: {} = the weights of that, or without: {}._delete_ = true",
+        options.part, path_of(set, "from"), entry);
+  }
   if (!options.part.empty() || refused.matched.size() * 2 >= names.size()) return text;
   // Perhaps they are of a part alone.
   std::set<std::string> parts;
@@ -79,9 +86,9 @@ std::string cures(const std::string& set, const InitOptions& options, const io::
   for (const std::string& part : parts) {
     InitOptions of_part = options;
     of_part.part = part;
-    const auto own = names_of_part(names, part);
-    const io::KeyMatch match = io::match_keys(tensors, own, match_options(of_part));
-    if (own.size() < 10 || match.matched * 2 < own.size()) continue;
+    const auto wanted = names_of_part(names, part);
+    const io::KeyMatch match = io::match_keys(tensors, wanted, match_options(of_part));
+    if (wanted.size() < 10 || match.matched * 2 < wanted.size()) continue;
     text += fmt::format("\n{} of {} names are those of {}: {} = \"{}\"", match.matched,
                         tensors.size(), part, path_of(set, "part"), part);
   }

@@ -194,6 +194,15 @@ TEST_F(Initialise, SaysThatWeightsAreOfAPart) {
       << text;
 }
 
+TEST_F(Initialise, SaysThatAPartIsAnotherNetworkNow) {
+  save(weights());
+  const std::string text =
+      message(experiment(init("part = \"backbone\""), "{type = \"EfficientNet\"}"));
+  EXPECT_TRUE(text.ends_with("\nif backbone is another network now: init.from = the weights of that, "
+                             "or without: init._delete_ = true"))
+      << text;
+}
+
 TEST_F(Initialise, SeveralParts) {
   const TensorMap state = weights();
   save(part(state, "backbone"));
