@@ -6,13 +6,14 @@ namespace strata::data {
 
 at::Tensor implied_change(const std::string& rule, const SampleTarget& before,
                           const SampleTarget& after, const LabelSpec& change) {
-  at::Tensor map = at::empty_like(before.map);
+  const at::Tensor first = before.map.contiguous(), second = after.map.contiguous();
+  at::Tensor map = at::empty_like(first);
   const bool differs = rule == "differs";
   const auto ignored = static_cast<std::uint8_t>(change.ignore_index);
   const auto none_before = static_cast<std::uint8_t>(before.spec->ignore_index);
   const auto none_after = static_cast<std::uint8_t>(after.spec->ignore_index);
-  const auto* a = before.map.const_data_ptr<std::uint8_t>();
-  const auto* b = after.map.const_data_ptr<std::uint8_t>();
+  const auto* a = first.const_data_ptr<std::uint8_t>();
+  const auto* b = second.const_data_ptr<std::uint8_t>();
   auto* out = map.mutable_data_ptr<std::uint8_t>();
   for (std::int64_t i = 0; i < map.numel(); ++i) {
     const bool in_a = a[i] != none_before, in_b = b[i] != none_after;

@@ -12,12 +12,29 @@
 
 namespace strata {
 
+/// A transform `T` with options `O` that changes how many images a sample has also has `static
+/// std::int64_t dates_of(const O&, std::int64_t given)`.
 class STRATA_API Transform {
  public:
   static constexpr const char* kind = "transform";
   struct Context {
     LabelSpecs labels;
   };
+  struct Statics {
+    std::int64_t (*dates)(const void* options, std::int64_t given);  // images a sample, after it
+  };
+  template <class Component, class Options>
+  static Statics statics() {
+    return {[](const void* options, std::int64_t given) {
+      if constexpr (requires {
+                      Component::dates_of(*static_cast<const Options*>(options), given);
+                    }) {
+        return Component::dates_of(*static_cast<const Options*>(options), given);
+      } else {
+        return given;
+      }
+    }};
+  }
   /// Another sample of the data set, drawn and put through the transforms in front of this one.
   using Another = std::function<Sample()>;
   virtual ~Transform();

@@ -34,11 +34,15 @@ void load_plugins(const config::Document& document, Registry& registry,
   }
 }
 
-void check_dates(const Slot<Dataset>& dataset, std::int64_t dates, std::vector<Problem>& problems) {
+void check_dates(const Slot<Dataset>& dataset, const std::vector<Slot<Transform>>& transforms,
+                 std::int64_t dates, std::vector<Problem>& problems) {
   if (!dataset) return;
   std::int64_t given = 0;
   try {
     given = dataset.ask(&Dataset::Statics::dates);
+    for (const auto& transform : transforms) {
+      given = transform.ask(&Transform::Statics::dates, given);
+    }
   } catch (const ConfigError& error) {  // of data sets that are joined
     problems.insert(problems.end(), error.problems().begin(), error.problems().end());
     return;
@@ -108,9 +112,12 @@ void check(Experiment& experiment, std::vector<Problem>& problems) {
                 [&] { experiment.evaluate.inference.check(); });
   check_options(experiment, "evaluate.tta", problems,
                 [&] { experiment.evaluate.tta.check(dates); });
-  if (experiment.data.train) check_dates(experiment.data.train->dataset, dates, problems);
+  if (experiment.data.train)
+    check_dates(experiment.data.train->dataset, experiment.data.train->transforms, dates, problems);
   for (const auto* splits : {&experiment.data.val, &experiment.data.test}) {
-    for (const auto& [name, split] : splits->sets) check_dates(split.dataset, dates, problems);
+    for (const auto& [name, split] : splits->sets) {
+      check_dates(split.dataset, split.transforms, dates, problems);
+    }
   }
 }
 

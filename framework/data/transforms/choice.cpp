@@ -21,6 +21,15 @@ Chain build_chain(const std::vector<Slot<Transform>>& slots, const Transform::Co
   throw std::logic_error(std::string(name) + " may hold transforms that mix: call mix()");
 }
 
+/// What comes out of a chain; what runs it now and then must not change the number of images.
+std::int64_t same_dates(const std::vector<Slot<Transform>>& slots, std::int64_t given) {
+  for (const auto& slot : slots) {
+    if (slot.ask(&Transform::Statics::dates, given) == given) continue;
+    throw ConfigError({slot.problem("type", "changes the number of images; list it by itself")});
+  }
+  return given;
+}
+
 struct RandomApplyOptions {
   std::vector<Slot<Transform>> transforms;
   double prob = 0.5;
@@ -39,6 +48,10 @@ class RandomApply final : public Transform {
  public:
   RandomApply(const RandomApplyOptions& options, const Context& context)
       : prob_(options.prob), chain_(build_chain(options.transforms, context)) {}
+
+  static std::int64_t dates_of(const RandomApplyOptions& options, std::int64_t given) {
+    return same_dates(options.transforms, given);
+  }
 
   bool takes_unsettled() const override { return true; }
   void apply(Sample&, Philox&) const override { refuse_apply("RandomApply"); }
@@ -78,6 +91,11 @@ class RandomChoice final : public Transform {
     }
     total_ = std::accumulate(prob_.begin(), prob_.end(), 0.0);
     if (total_ <= 0) throw OptionError("prob", "one of its values must be above 0");
+  }
+
+  static std::int64_t dates_of(const RandomChoiceOptions& options, std::int64_t given) {
+    for (const auto& list : options.transforms) same_dates(list, given);
+    return given;
   }
 
   bool takes_unsettled() const override { return true; }

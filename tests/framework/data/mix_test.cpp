@@ -211,6 +211,62 @@ TEST(RandomChoice, TakesListsByWeight) {
             "pad_to_square");
 }
 
+TEST(PseudoPair, MakesTwoDatesOfTwoPicturesOrOfOne) {
+  LabelSpec before = label_spec("before", 7), after = label_spec("after", 7);
+  after.date = 1;
+  const LabelSpecs labels = label_specs({before, after, label_spec("change", 2, "change")});
+  const auto one = [&](const at::Tensor& map, const std::string& path) {
+    Sample sample = sample_of(map);
+    sample.images.resize(1);
+    sample.meta.paths = {path};
+    sample.meta.tags = {{path}};
+    sample.targets = {{"before", {map, labels.find("before")}}};
+    return sample;
+  };
+  const Sample first = one(rows({{1, 2, 3, 255}}), "a.png");
+  const Sample second = one(rows({{1, 3, 255, 0}}), "b.png");
+  const auto drawn = [&](const std::string& options, std::uint64_t stream = 0) {
+    Sample sample = first;
+    Philox random(seed(), stream);
+    make<Transform>("{type = \"PseudoPair\"" + options + "}", {labels})
+        ->mix(sample, random, [&] { return second; });
+    return sample;
+  };
+  Sample pair = drawn(", prob = 1");
+  ASSERT_EQ(pair.images.size(), 2U);
+  EXPECT_TRUE(at::equal(pair.images[0], first.images[0]));
+  EXPECT_TRUE(at::equal(pair.images[1], second.images[0]));
+  EXPECT_EQ(pair.meta.paths, (std::vector<std::string>{"a.png", "b.png"}));
+  EXPECT_EQ(pair.meta.tags, (std::vector<std::vector<std::string>>{{"a.png"}, {"b.png"}}));
+  EXPECT_TRUE(at::equal(pair.targets.at("before").map, rows({{1, 2, 3, 255}})));
+  EXPECT_TRUE(at::equal(pair.targets.at("after").map, rows({{1, 3, 255, 0}})));
+  EXPECT_EQ(pair.targets.at("after").spec->date, 1);
+  EXPECT_TRUE(at::equal(pair.targets.at("change").map, rows({{0, 1, 255, 255}})));
+  pair = drawn(", prob = 0");
+  EXPECT_TRUE(at::equal(pair.images[1], first.images[0]));
+  EXPECT_TRUE(at::equal(pair.targets.at("change").map, rows({{0, 0, 0, 255}})));
+  int others = 0;
+  for (std::uint64_t stream = 0; stream < 200; ++stream) {
+    others += drawn("", stream).meta.paths[1] == "b.png";
+  }
+  EXPECT_NEAR(others, 100, 29);  // 4 standard deviations
+
+  Sample small = first;
+  Philox random(seed());
+  EXPECT_EQ(message_of([&] {
+              make<Transform>("{type = \"PseudoPair\", prob = 1}", {labels})
+                  ->mix(small, random, [&] { return one(rows({{1}}), "c.png"); });
+            }),
+            "c.png: has another size than a.png, so they cannot be paired; put a crop or resize in "
+            "front of PseudoPair");
+  EXPECT_EQ(message_of([&] {
+              make<Transform>("{type = \"PseudoPair\"}",
+                              {label_specs({before, label_spec("change", 2, "change")})});
+            }),
+            "test.toml:1:6: x: needs a semantic label of date 0, one of date 1, and one of role "
+            "\"change\" under data.labels");
+}
+
 // The shortest options of every transform that has required ones, acting always.
 std::string table_of(const std::string& name) {
   static const std::map<std::string, std::string> more = {
