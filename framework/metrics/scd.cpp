@@ -23,6 +23,7 @@ struct SCDMetricOptions {
   std::string prefix;
   std::string accuracy = "pixels";
   bool from_to = false;
+  bool post_classification = false;
 
   static auto fields() {
     using config::field;
@@ -41,7 +42,10 @@ struct SCDMetricOptions {
             .one_of({"pixels", "images"}),
         field("from_to", &O::from_to,
               "also sek_fromto and its like, from a matrix of all pairs of classes (torchange, "
-              "ChangeMamba); not comparable with sek")};
+              "ChangeMamba); not comparable with sek"),
+        field("post_classification", &O::post_classification,
+              "change is predicted where the predicted classes of both dates differ, whatever the "
+              "model says of the change label: the baseline of comparing two class maps")};
   }
 };
 
@@ -100,6 +104,9 @@ class SCDMetric final : public Metric {
   SCDMetric(const SCDMetricOptions& options, const Context& context)
       : options_(options), dates_(semantic_labels(context.labels, options.targets)) {
     change_ = find_change(options, context.labels);
+    if (options_.post_classification && !change_) {
+      throw OptionError("post_classification", "needs a label of role \"change\" to compare with");
+    }
     for (std::size_t c = 0; c < dates_[0].classes.size(); ++c) {
       const std::string& name = dates_[0].classes[c];
       const bool none = name == options_.unchanged;
@@ -131,7 +138,8 @@ class SCDMetric final : public Metric {
     }
     if (change_) {
       changed_truth = true_labels(batch, change_->name);
-      changed_predicted = predicted_labels(outputs, change_->name);
+      changed_predicted = options_.post_classification ? predicted[0].ne(predicted[1]).to(at::kLong)
+                                                       : predicted_labels(outputs, change_->name);
     }
     for (std::int64_t n = 0; n < batch.size(); ++n) {
       auto part = [&](const at::Tensor& maps) {

@@ -4,6 +4,7 @@
 // Remote Sensing Change Detection", IJCV 2024).
 #include "framework/data/implied.hpp"
 #include "framework/data/transforms/common.hpp"
+#include "framework/model/semantic_change.hpp"
 
 namespace strata::data {
 
@@ -11,42 +12,39 @@ namespace {
 
 struct PseudoPairOptions {
   double prob = 0.5;
+  std::vector<std::string> targets;
+  std::string change;
 
   static auto fields() {
+    using O = PseudoPairOptions;
+    using config::field;
     return std::tuple{
-        config::field("prob", &PseudoPairOptions::prob,
-                      "share of pairs whose second date is another picture; the rest show one "
-                      "picture twice, and what follows may light and colour it differently")
+        field("prob", &O::prob,
+              "share of pairs whose second date is another picture; the rest show one picture "
+              "twice, and what follows may light and colour it differently")
             .at_least(0)
-            .at_most(1)};
+            .at_most(1),
+        field("targets", &O::targets,
+              "the semantic labels: of the data set, and of the second date; default: the first of "
+              "date 0, the first of date 1"),
+        field("change", &O::change,
+              "the label that says where they differ; default: the first of role \"change\"")};
   }
 };
 
 /// A picture with its semantic label becomes date 0, another one, drawn like it, date 1; what
-/// changed is where their classes differ. The labels are the first semantic one of each date and
-/// the first change label.
+/// changed is where their classes differ.
 class PseudoPair final : public Transform {
  public:
-  PseudoPair(PseudoPairOptions options, const Context& context)
-      : options_(options), labels_(context.labels) {
-    for (const LabelSpec& spec : labels_.all()) {
-      const bool semantic = spec.role == "semantic";
-      if (semantic && spec.date == 0 && before_ == nullptr) before_ = &spec;
-      if (semantic && spec.date == 1 && after_ == nullptr) after_ = &spec;
-      if (!semantic && change_ == nullptr) change_ = &spec;
+  PseudoPair(const PseudoPairOptions& options, const Context& context)
+      : prob_(options.prob), semantic_(semantic_labels(context.labels, options.targets)) {
+    const auto change = change_label(context.labels, options.change);
+    if (!change || change->num_classes() < 2) {
+      throw OptionError("change", "needs a label of two classes and role \"change\"");
     }
-    if (before_ == nullptr || after_ == nullptr || change_ == nullptr) {
-      throw OptionError("",
-                        "needs a semantic label of date 0, one of date 1, and one of role "
-                        "\"change\" under data.labels");
-    }
-    if (before_->classes != after_->classes || before_->ignore_index != after_->ignore_index) {
-      throw OptionError("", "labels \"" + before_->name + "\" and \"" + after_->name +
-                                "\" must have the same classes and ignore_index");
-    }
-    if (change_->num_classes() < 2) {
-      throw OptionError("", "label \"" + change_->name + "\" has no class for what changed");
-    }
+    change_ = *change;
+    if (semantic_[0].ignore_index == semantic_[1].ignore_index) return;
+    throw OptionError("targets", "must have one ignore_index");
   }
   static std::int64_t dates_of(const PseudoPairOptions&, std::int64_t given) {
     if (given != 1) {
@@ -61,7 +59,7 @@ class PseudoPair final : public Transform {
   }
 
   void mix(Sample& sample, Philox& random, const Another& another) const override {
-    const Sample other = random.chance(options_.prob) ? another() : sample;
+    const Sample other = random.chance(prob_) ? another() : sample;
     if (other.height() != sample.height() || other.width() != sample.width()) {
       throw DataError(other.meta.paths.front() + ": has another size than " +
                       sample.meta.paths.front() +
@@ -70,17 +68,18 @@ class PseudoPair final : public Transform {
     sample.images.push_back(other.images.front());
     sample.meta.paths.push_back(other.meta.paths.front());
     if (!sample.meta.tags.empty()) sample.meta.tags.push_back(other.meta.tags.front());
-    const auto found = other.targets.find(before_->name);
+    const auto found = other.targets.find(semantic_[0].name);
     if (found == other.targets.end()) return;  // prediction
-    const SampleTarget& after = sample.targets[after_->name] = {found->second.map, after_};
-    sample.targets[change_->name] = {
-        implied_change("differs", sample.targets.at(before_->name), after, *change_), change_};
+    const SampleTarget& before = sample.targets.at(semantic_[0].name);
+    const SampleTarget after{found->second.map, &semantic_[1]};
+    sample.targets[change_.name] = {implied_change("differs", before, after, change_), &change_};
+    sample.targets[semantic_[1].name] = after;
   }
 
  private:
-  PseudoPairOptions options_;
-  LabelSpecs labels_;
-  const LabelSpec *before_ = nullptr, *after_ = nullptr, *change_ = nullptr;
+  double prob_;
+  std::vector<LabelSpec> semantic_;  // of both dates; samples point into them
+  LabelSpec change_;
 };
 
 }  // namespace

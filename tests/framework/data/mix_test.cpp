@@ -228,8 +228,9 @@ TEST(PseudoPair, MakesTwoDatesOfTwoPicturesOrOfOne) {
   const auto drawn = [&](const std::string& options, std::uint64_t stream = 0) {
     Sample sample = first;
     Philox random(seed(), stream);
-    make<Transform>("{type = \"PseudoPair\"" + options + "}", {labels})
-        ->mix(sample, random, [&] { return second; });
+    make<Transform>("{type = \"PseudoPair\"" + options + "}", {labels})->mix(sample, random, [&] {
+      return second;
+    });
     return sample;
   };
   Sample pair = drawn(", prob = 1");
@@ -253,18 +254,20 @@ TEST(PseudoPair, MakesTwoDatesOfTwoPicturesOrOfOne) {
 
   Sample small = first;
   Philox random(seed());
-  EXPECT_EQ(message_of([&] {
-              make<Transform>("{type = \"PseudoPair\", prob = 1}", {labels})
-                  ->mix(small, random, [&] { return one(rows({{1}}), "c.png"); });
-            }),
-            "c.png: has another size than a.png, so they cannot be paired; put a crop or resize in "
-            "front of PseudoPair");
-  EXPECT_EQ(message_of([&] {
-              make<Transform>("{type = \"PseudoPair\"}",
-                              {label_specs({before, label_spec("change", 2, "change")})});
-            }),
-            "test.toml:1:6: x: needs a semantic label of date 0, one of date 1, and one of role "
-            "\"change\" under data.labels");
+  EXPECT_EQ(
+      message_of([&] {
+        make<Transform>("{type = \"PseudoPair\", prob = 1}", {labels})->mix(small, random, [&] {
+          return one(rows({{1}}), "c.png");
+        });
+      }),
+      "c.png: has another size than a.png, so they cannot be paired; put a crop or resize in "
+      "front of PseudoPair");
+  EXPECT_EQ(
+      message_of([&] {
+        make<Transform>("{type = \"PseudoPair\"}",
+                        {label_specs({before, label_spec("change", 2, "change")})});
+      }),
+      "test.toml:1:5: x.targets: two semantic labels are needed, one of each date, there are 1");
 }
 
 // The shortest options of every transform that has required ones, acting always.

@@ -109,6 +109,28 @@ TEST(SCDMetric, AccuracyIsOfAllPixelsOrAMeanOverImages) {
   }
 }
 
+// Where both predictions agree, a class map of each date says that nothing changed.
+TEST(SCDMetric, ComparesTwoClassMaps) {
+  LabelSpecs labels({{"first", label_of(3, "semantic", 0)},
+                     {"second", label_of(3, "semantic", 1)},
+                     {"land", label_of(2, "change")}});
+  const auto metric =
+      tests::slot_of<Metric>("type = \"SCDMetric\"\npost_classification = true").build({labels});
+  // Of what changed one pixel is right at both dates, one is called unchanged; of the others one is
+  // called changed. The model's own change map, all of it changed, does not count.
+  tests::update(*metric, labels,
+                {{"first", {tests::map_of({"0120"}), tests::map_of({"01.."})}},
+                 {"second", {tests::map_of({"2122"}), tests::map_of({"20.."})}},
+                 {"land", {tests::map_of({"1111"}), tests::map_of({"1100"})}}});
+  // States 0 unchanged, 1 to 3 the classes; by date: predicted 1 0 0 1, true 1 2 0 0, then
+  // predicted 3 0 0 3, true 3 1 0 0.
+  const Scores scores = metric->scores();
+  EXPECT_DOUBLE_EQ(score_of(scores, "scd_iou_unchanged"), 2.0 / 6);
+  EXPECT_DOUBLE_EQ(score_of(scores, "scd_iou_changed"), 2.0 / 6);
+  EXPECT_DOUBLE_EQ(score_of(scores, "fscd_precision"), 0.5);
+  EXPECT_DOUBLE_EQ(score_of(scores, "fscd_recall"), 0.5);
+}
+
 std::string refusal(const std::string& toml, const LabelSpecs& labels) {
   try {
     tests::slot_of<Metric>("type = \"SCDMetric\"\n" + toml).build({labels});
@@ -122,6 +144,8 @@ TEST(SCDMetric, SaysWhatItNeeds) {
   EXPECT_EQ(refusal("", two_dates(3)),
             "unchanged: is needed where no label has the role \"change\": the class that means no "
             "change");
+  EXPECT_EQ(refusal("unchanged = \"0\"\npost_classification = true", two_dates(3)),
+            "post_classification: needs a label of role \"change\" to compare with, got true");
   EXPECT_EQ(refusal("unchanged = \"nil\"", two_dates(3)),
             "unchanged: \"first\" has no such class, got \"nil\"");
   EXPECT_EQ(refusal("", LabelSpecs({{"land", label_of(2)}})),
