@@ -14,7 +14,7 @@ inline void read_labels(const void* bytes, std::size_t size) {
                               255,   "semantic",      0};
   static const data::LabelReader by_index({}, spec, {});
   static const data::LabelReader by_colour(
-      {.label_format = "palette", .label_map = {}, .file_classes = {}}, spec, {});
+      {.label_format = "palette", .label_map = {}, .file_classes = {}, .file_palette = {}}, spec, {});
   const std::string& path = as_file(bytes, size);
   run(path, [&] { require(by_index.read(path).dim() == 2, "a label map is [H, W]"); });
   run(path, [&] { require(by_colour.read(path).dim() == 2, "a label map is [H, W]"); });
